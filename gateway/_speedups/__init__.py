@@ -1,0 +1,1 @@
+"""`gateway.core`, compiled: same modules, same names, same behaviour."""

@@ -1,0 +1,57 @@
+from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scope
+from gateway._speedups.http.fields cimport response_block, trailer_block
+from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.kernels.base cimport Handler, Responder, Stream
+from gateway._speedups.kernels.driver cimport Driver, Ready
+from gateway._speedups.kernels.fields cimport FieldBlock
+
+cimport cython
+
+cdef long long BURST, MESSAGE_COST
+cdef bint EAGER
+
+
+cdef class ASGIHandler(Handler):
+    cdef readonly object app, loop, log, state
+    cdef readonly bint asgi2
+    cdef dict base, extensions
+    cdef object context
+    cdef readonly set cycles
+
+    @cython.locals(exchange=HTTPStream, cycle=ASGICycle, scope=dict)
+    cpdef Responder open(self, Stream stream)
+    cpdef Py_ssize_t active(self) except -1
+    cpdef int cancel_all(self) except -1
+
+
+cdef class ASGICycle(Driver):
+    cdef readonly ASGIHandler handler
+    cdef readonly HTTPStream stream
+    cdef bint body_done
+    cdef long long burst
+    cdef list waiters, trailers
+
+    cpdef int body_available(self) except -1
+    cpdef int disconnected(self) except -1
+    cpdef int peer_closed(self) except -1
+    cpdef int writable(self) except -1
+    cpdef int cancel(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cpdef int finished(self, object error) except -1
+
+    @cython.locals(stream=HTTPStream, complete=bint, data=bytes)
+    cdef dict next_event(self)
+    cdef object wait(self)
+    @cython.locals(waiters=list)
+    cdef int wake(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int check_complete(self, str kind) except -1
+    @cython.locals(stream=HTTPStream, block=FieldBlock)
+    cdef int start_response(self, message) except -1
+    cdef int send_trailers(self, message) except -1
+    cdef int early_hint(self, message) except -1
+    cdef object send_path(self, message)
+    cdef object send_zero_copy(self, message)
+
+
+cpdef bytes as_bytes(object body)

@@ -1,0 +1,30 @@
+from gateway._speedups.http.limits cimport Limits, Timeouts
+from gateway._speedups.kernels.base cimport Clock, Handler
+from gateway._speedups.kernels.fields cimport FieldBlock
+
+cimport cython
+
+cdef int F_DATE, F_SERVER, FIELDS_OK
+
+cdef class Service:
+    cdef readonly Limits limits
+    cdef readonly Timeouts timeouts
+    cdef readonly Clock clock
+    cdef public Handler handler
+    cdef readonly object log, access_log, forwarded
+    cdef readonly str root_path
+    cdef readonly bytes server_line, extra, prefix
+    cdef readonly bint date_header
+    cdef readonly int header_map
+    cdef readonly long long second
+    cdef public long long connections, requests, total_requests
+    cdef public bint draining
+
+    @cython.locals(second=cython.longlong)
+    cpdef int refresh(self, double monotonic, double wall) except -1
+    @cython.locals(lines=bytes)
+    cpdef bytes own_fields(self, int seen)
+
+
+@cython.locals(block=FieldBlock)
+cpdef bytes encode_own(object fields)

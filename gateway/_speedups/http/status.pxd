@@ -1,0 +1,5 @@
+cdef dict REASONS
+cdef dict STATUS_LINES
+
+cpdef bytes status_line(int status, bytes reason)
+cpdef bytes error_text(int status, str detail)

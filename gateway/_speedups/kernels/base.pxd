@@ -1,0 +1,72 @@
+# cython: language_level=3
+
+cdef class Connection
+cdef class Stream
+cdef class Responder
+
+
+cdef class Clock:
+    cdef public double time
+
+
+cdef class Transport:
+    cpdef int write(self, bytes data) except -1
+    cpdef int write_parts(self, list parts) except -1
+    cpdef Py_ssize_t buffered(self) except -1
+    cpdef int pause_reading(self) except -1
+    cpdef int resume_reading(self) except -1
+    cpdef bint shutdown_write(self) except -1
+    cpdef int close(self) except -1
+    cpdef int abort(self) except -1
+    cpdef int send_file(self, int descriptor, long long offset, long long count) except -1
+    cpdef long long file_progress(self) except -1
+    cpdef int schedule(self, Connection connection) except -1
+
+
+cdef class Connection:
+    cpdef int opened(self) except -1
+    cpdef int feed(self, bytes data) except -1
+    cpdef int eof(self) except -1
+    cpdef int lost(self, object error) except -1
+    cpdef int pause_writing(self) except -1
+    cpdef int resume_writing(self) except -1
+    cpdef int file_sent(self, object error) except -1
+    cpdef int resume(self) except -1
+    cpdef int tick(self, double now) except -1
+    cpdef int shutdown(self) except -1
+    cpdef int abort_requests(self) except -1
+    cpdef int send_informational(self, Stream stream, int status, object block) except -1
+    cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
+    cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
+                        bint more) except -1
+    cpdef int send_trailers(self, Stream stream, object block) except -1
+    cpdef int read_body(self, Stream stream) except -1
+    cpdef int body_consumed(self, Stream stream) except -1
+    cpdef int abort_stream(self, Stream stream) except -1
+
+
+cdef class Stream:
+    pass
+
+
+cdef class Responder:
+    cpdef int body_available(self) except -1
+    cpdef int disconnected(self) except -1
+    cpdef int peer_closed(self) except -1
+    cpdef int writable(self) except -1
+    cpdef int tick(self, double now) except -1
+    cpdef int cancel(self) except -1
+
+
+cdef class Handler:
+    cpdef Responder open(self, Stream stream)
+
+
+cdef class Task(Responder):
+    cpdef int run(self) except -1
+    cpdef int step(self) except -1
+
+
+cdef class Executor:
+    cpdef bint submit(self, Task task) except -1
+    cpdef int post(self, Task task) except -1

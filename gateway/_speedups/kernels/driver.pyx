@@ -1,0 +1,225 @@
+# cython: language_level=3
+"""Compiled twin of gateway/core/kernels/driver.py, where everything is documented."""
+
+import sys
+from asyncio import CancelledError, Task
+from collections.abc import Coroutine
+from types import CoroutineType
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_XDECREF
+
+from gateway._speedups.kernels.base cimport Responder
+
+cdef extern from "Python.h":
+    PyObject *PyExc_StopIteration
+    void PyErr_SetObject(PyObject *kind, PyObject *value) noexcept
+    # 1: the coroutine has yielded, 0: it has returned, -1: it has raised.
+    int PyIter_Send(object iterator, object value, PyObject **result) except -1
+
+cdef object _CancelledError = CancelledError
+cdef object _Task = Task
+cdef object _CoroutineType = CoroutineType
+cdef bint _EAGER = sys.version_info >= (3, 12)
+
+
+cdef object _of_python(object coroutine, str name):
+    """An attribute of a coroutine, None of one that Cython made: its frames have no line numbers, which is an error
+    to asyncio's `print_stack`."""
+    return getattr(coroutine, name) if type(coroutine) is _CoroutineType else None
+
+
+# What a step gives when it was the last one.
+cdef object _ENDED = object()
+
+
+cdef class Driver(Responder):
+    cpdef object start(self, object coroutine, object loop, object context, bint eager):
+        cdef object task
+        if type(coroutine) is not _CoroutineType:
+            coroutine = _wait(coroutine)
+        self._coroutine = coroutine
+        if eager and _EAGER:
+            task = _Task(self, loop=loop, context=context, eager_start=True)
+        else:
+            task = _Task(self, loop=loop, context=context)
+        if not self._ended:
+            self.task = task
+        return task
+
+    cpdef int finished(self, object error) except -1:
+        raise NotImplementedError
+
+    def send(self, value):
+        cdef object item = self._send(value)
+        if item is _ENDED:
+            raise StopIteration
+        return item
+
+    def throw(self, error, value=None, traceback=None):
+        cdef object item = self._throw(error if value is None else value)
+        if item is _ENDED:
+            raise StopIteration
+        return item
+
+    def close(self):
+        self._ended = True
+        self.task = None
+        self._coroutine.close()
+
+    def __next__(self):
+        cdef object item = self._send(None)
+        if item is _ENDED:
+            raise StopIteration
+        return item
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
+        return self
+
+    @property
+    def __name__(self):
+        return getattr(self._coroutine, "__name__", None)
+
+    @property
+    def __qualname__(self):
+        return getattr(self._coroutine, "__qualname__", None)
+
+    @property
+    def cr_await(self):
+        return getattr(self._coroutine, "cr_await", None)
+
+    @property
+    def cr_code(self):
+        return _of_python(self._coroutine, "cr_code")
+
+    @property
+    def cr_frame(self):
+        return _of_python(self._coroutine, "cr_frame")
+
+    @property
+    def cr_origin(self):
+        return getattr(self._coroutine, "cr_origin", None)
+
+    @property
+    def cr_running(self):
+        return getattr(self._coroutine, "cr_running", None)
+
+    @property
+    def cr_suspended(self):
+        return getattr(self._coroutine, "cr_suspended", None)
+
+    cdef object _send(self, object value):
+        cdef PyObject *result = NULL
+        cdef object item
+        try:
+            if PyIter_Send(self._coroutine, value, &result) == 1:
+                item = <object>result
+                Py_DECREF(item)
+                return item
+        except (_CancelledError, KeyboardInterrupt, SystemExit) as error:
+            self._end(error)
+            raise
+        except BaseException as error:
+            self._end(error)
+            return _ENDED
+        Py_XDECREF(result)
+        self._end(None)
+        return _ENDED
+
+    cdef object _throw(self, object error):
+        try:
+            return self._coroutine.throw(error)
+        except StopIteration:
+            self._end(None)
+        except (_CancelledError, KeyboardInterrupt, SystemExit) as raised:
+            self._end(raised)
+            raise
+        except BaseException as raised:
+            self._end(raised)
+        return _ENDED
+
+    cdef int _end(self, object error) except -1:
+        self.task = None
+        if not self._ended:
+            self._ended = True
+            self.finished(error)
+        return 0
+
+
+cdef class Ready:
+    def __init__(self, value):
+        self.value = value
+
+    def send(self, value):
+        raise StopIteration(self.value)
+
+    def throw(self, error, value=None, traceback=None):
+        raise error if value is None else value
+
+    def close(self):
+        pass
+
+    def __next__(self):
+        cdef object stop
+        if self.value is not None:
+            if type(self.value) is dict:
+                stop = self.value
+            else:
+                # Set as it is, a tuple would become the exception's arguments, an exception the exception itself.
+                stop = StopIteration(self.value)
+            # Without a traceback, which nobody sees.
+            PyErr_SetObject(PyExc_StopIteration, <PyObject *>stop)
+        raise StopIteration
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
+        return self
+
+
+cdef class Yield:
+    def send(self, value):
+        if self._resumed:
+            raise StopIteration
+        self._resumed = True
+        return None
+
+    def throw(self, error, value=None, traceback=None):
+        raise error if value is None else value
+
+    def close(self):
+        pass
+
+    def __next__(self):
+        if self._resumed:
+            raise StopIteration
+        self._resumed = True
+        return None
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
+        return self
+
+
+cdef class _SharedYield:
+    def __await__(self):
+        return Yield.__new__(Yield)
+
+
+READY = Ready(None)
+
+YIELD = _SharedYield()
+
+Coroutine.register(Driver)
+Coroutine.register(Ready)
+Coroutine.register(Yield)
+
+
+async def _wait(awaitable):
+    await awaitable

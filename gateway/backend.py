@@ -1,0 +1,123 @@
+"""Which of the two builds of the request path is in use: `core` as it stands, or `_speedups`, compiled.
+
+The choice is made once per process and for all modules together, never a mix:
+
+- GATEWAY_NO_EXTENSIONS=1, PyPy, or nothing compiled: `core`.
+- Every module of `core` has its compiled twin: `_speedups`.
+- Some have, or one can't be imported: `core`, with a RuntimeWarning that says what is wrong. It works, slower.
+
+Everything above the request path takes its classes from here::
+
+    from gateway import backend
+
+    backend.current.http1.HTTP1Connection      # a room holds the classes its modules define
+    backend.current.http1.connection           # and the modules
+    backend.current.module("http1.connection") # the same, by name
+
+`load("core")` and `load("_speedups")` give either one; both can be in use side by side, as the tests do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+import warnings
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from . import core
+
+CORE = "core"
+SPEEDUPS = "_speedups"
+
+
+def module_names() -> list[str]:
+    """All modules of the request path, as "http1.connection"; `core` is what both builds are measured by."""
+    prefix = core.__name__ + "."
+    found = pkgutil.walk_packages(core.__path__, prefix)
+    return [info.name.removeprefix(prefix) for info in found if not info.ispkg]
+
+
+def compiled_names() -> set[str]:
+    """Those of `module_names` that have a compiled module here, whether or not it can be imported."""
+    return {name for name in module_names() if _exists(f"{__package__}.{SPEEDUPS}.{name}")}
+
+
+class Backend:
+    """One build of the request path. Its attributes are its rooms: `asgi`, `http`, `http1`, `kernels`, `wsgi`."""
+
+    def __init__(self, name: str) -> None:
+        if name not in (CORE, SPEEDUPS):
+            raise ValueError(f"no such backend: {name!r}")
+        self.name = name
+        """ "core" or "_speedups"."""
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.name}>"
+
+    def describe(self) -> str:
+        """For people: "compiled" or "pure Python"."""
+        return "compiled" if self.name == SPEEDUPS else "pure Python"
+
+    def module(self, name: str) -> ModuleType:
+        """The module `name`, for example "http1.connection", of this build. Raises ImportError."""
+        return importlib.import_module(f"{__package__}.{self.name}.{name}")
+
+    def __getattr__(self, room: str) -> Any:
+        modules = {name: self.module(name) for name in module_names() if name.startswith(f"{room}.")}
+        if not modules:
+            raise AttributeError(f"{self!r} has no room {room!r}")
+        contents = SimpleNamespace()
+        for name, module in modules.items():
+            for attribute, value in vars(module).items():
+                if isinstance(value, type) and value.__module__ == module.__name__:
+                    setattr(contents, attribute, value)
+            setattr(contents, name.partition(".")[2], module)
+        self.__dict__[room] = contents
+        return contents
+
+
+def load(name: str) -> Backend:
+    """One build by its name, complete. Raises ImportError when one of its modules can't be imported."""
+    backend = Backend(name)
+    for module in module_names():
+        backend.module(module)
+    return backend
+
+
+def choose() -> Backend:
+    """The build this process should use; see the module's docstring for the rule."""
+    if os.environ.get("GATEWAY_NO_EXTENSIONS") == "1" or sys.implementation.name != "cpython":
+        return load(CORE)
+    compiled = compiled_names()
+    missing = sorted(set(module_names()) - compiled)
+    if compiled and not missing:
+        try:
+            return load(SPEEDUPS)
+        except ImportError as error:
+            _warn(f"can't be imported ({error})")
+    elif compiled:
+        _warn(f"is incomplete (not there: {', '.join(missing)})")
+    return load(CORE)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is not there either
+        return False
+
+
+def _warn(problem: str) -> None:
+    warnings.warn(
+        f"the compiled part of gateway {problem}; running as pure Python, which is slower. Install gateway again, "
+        "or set GATEWAY_NO_EXTENSIONS=1 if this is meant",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+current: Backend = choose()

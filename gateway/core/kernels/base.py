@@ -1,0 +1,229 @@
+"""The joints of the request path: what the rooms of `core` know of each other.
+
+A protocol (HTTP/1.1 now, HTTP/2 later) is a `Connection` that makes `Stream` objects. A `Handler` (WSGI or ASGI)
+opens one `Responder` per stream. Neither side imports the other; both see only the classes below. The server gives
+a connection a `Transport` to write to, and WSGI an `Executor` to run in.
+
+Everything here is called on the event loop's thread, unless its docstring says otherwise.
+"""
+
+
+class Clock:
+    """Coarse time, set by one timer of the process and read for nothing on the request path."""
+
+    __slots__ = ("time",)
+
+    def __init__(self, time: float = 0.0) -> None:
+        self.time = time
+        """Monotonic seconds, as of the last tick."""
+
+
+class Transport:
+    """Where a connection writes, and the brake it has on its peer."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> int:
+        """Queue `data` for sending; never blocks. Returns 0."""
+        raise NotImplementedError
+
+    def write_parts(self, parts: list) -> int:
+        """Queue several byte strings, in order, without joining large ones. Returns 0."""
+        raise NotImplementedError
+
+    def buffered(self) -> int:
+        """Bytes queued here that the operating system has not taken yet."""
+        raise NotImplementedError
+
+    def pause_reading(self) -> int:
+        """Stop receiving, so that the peer is slowed down by its own full buffers. Returns 0."""
+        raise NotImplementedError
+
+    def resume_reading(self) -> int:
+        """Receive again. Returns 0."""
+        raise NotImplementedError
+
+    def shutdown_write(self) -> bool:
+        """Close the sending half once the queue is flushed (RFC 9112 9.6). False where that can't be done (TLS)."""
+        raise NotImplementedError
+
+    def close(self) -> int:
+        """Close once the queue is flushed; `Connection.lost` follows. Returns 0."""
+        raise NotImplementedError
+
+    def abort(self) -> int:
+        """Close now and drop what is queued; `Connection.lost` follows. Returns 0."""
+        raise NotImplementedError
+
+    def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        """Send `count` bytes of a file from `offset`, after what is queued; `Connection.file_sent` follows.
+
+        The descriptor stays the caller's and must stay open until then. Nothing may be written meanwhile.
+        """
+        raise NotImplementedError
+
+    def file_progress(self) -> int:
+        """Bytes of the current file sent so far: what tells a slow client from a dead one."""
+        raise NotImplementedError
+
+    def schedule(self, connection: "Connection") -> int:
+        """Have `connection.resume()` called in a later turn of the loop. Returns 0."""
+        raise NotImplementedError
+
+
+class Connection:
+    """One peer, speaking one version of HTTP.
+
+    The upper half is called by whoever owns the socket, the lower half by `Stream` on behalf of the application.
+    """
+
+    __slots__ = ()
+
+    def opened(self) -> int:
+        """The transport is ready. Returns 0."""
+        raise NotImplementedError
+
+    def feed(self, data: bytes) -> int:
+        """Bytes arrived. Returns 0."""
+        raise NotImplementedError
+
+    def eof(self) -> int:
+        """The peer has closed its sending half. Returns 0."""
+        raise NotImplementedError
+
+    def lost(self, error: object) -> int:
+        """The transport is gone; `error` is an exception or None. Returns 0."""
+        raise NotImplementedError
+
+    def pause_writing(self) -> int:
+        """The transport's queue is above its high-water mark. Returns 0."""
+        raise NotImplementedError
+
+    def resume_writing(self) -> int:
+        """The transport's queue is below its low-water mark again. Returns 0."""
+        raise NotImplementedError
+
+    def file_sent(self, error: object) -> int:
+        """The file given to `Transport.send_file` is out, or failed with `error`. Returns 0."""
+        raise NotImplementedError
+
+    def resume(self) -> int:
+        """A later turn of the loop, asked for with `Transport.schedule`. Returns 0."""
+        raise NotImplementedError
+
+    def tick(self, now: float) -> int:
+        """Check deadlines against `now` (monotonic seconds). Returns 0."""
+        raise NotImplementedError
+
+    def shutdown(self) -> int:
+        """Graceful end: close now when idle, else after the exchanges that are running. Returns 0."""
+        raise NotImplementedError
+
+    def abort_requests(self) -> int:
+        """The grace period is over: end what is still running. Returns 0."""
+        raise NotImplementedError
+
+    def send_informational(self, stream: "Stream", status: int, block: object) -> int:
+        """Send a 1xx head with the fields of `block`. Returns 0."""
+        raise NotImplementedError
+
+    def send_body(self, stream: "Stream", data: bytes, more: bool) -> int:
+        """Send a part of the body; `more` False ends the response. Returns 0."""
+        raise NotImplementedError
+
+    def send_file(self, stream: "Stream", descriptor: int, offset: int, count: int, more: bool) -> int:
+        """Send a part of a file as a part of the body; `Responder.writable` follows. Returns 0."""
+        raise NotImplementedError
+
+    def send_trailers(self, stream: "Stream", block: object) -> int:
+        """End a response with a trailer section (None: without one). Returns 0."""
+        raise NotImplementedError
+
+    def read_body(self, stream: "Stream") -> int:
+        """The application waits for the request's content: let the peer send it. Returns 0."""
+        raise NotImplementedError
+
+    def body_consumed(self, stream: "Stream") -> int:
+        """The application took content: reading may go on. Returns 0."""
+        raise NotImplementedError
+
+    def abort_stream(self, stream: "Stream") -> int:
+        """The response can't be completed: end it so that the peer sees that. Returns 0."""
+        raise NotImplementedError
+
+
+class Stream:
+    """One exchange: a request and its response, whatever the version of HTTP."""
+
+    __slots__ = ()
+
+
+class Responder:
+    """The application's side of one exchange."""
+
+    __slots__ = ()
+
+    def body_available(self) -> int:
+        """Content arrived on the stream, or it is complete. Returns 0."""
+        raise NotImplementedError
+
+    def disconnected(self) -> int:
+        """Nobody will read this response: the peer left, or the exchange was taken back. Returns 0."""
+        raise NotImplementedError
+
+    def peer_closed(self) -> int:
+        """The peer has closed its sending half for a while. It may be gone, or wait for the response. Returns 0."""
+        return 0
+
+    def writable(self) -> int:
+        """Earlier output has been taken; more may be produced. Returns 0."""
+        raise NotImplementedError
+
+    def tick(self, now: float) -> int:
+        """Check the responder's own deadlines against `now` (monotonic seconds). Returns 0."""
+        return 0
+
+    def cancel(self) -> int:
+        """The grace period is over: stop the application as well as can be. Returns 0."""
+        raise NotImplementedError
+
+
+class Handler:
+    """How a connection starts the application without knowing its interface."""
+
+    __slots__ = ()
+
+    def open(self, stream: Stream) -> Responder:
+        """Start the application for `stream`, with `stream.responder` set before its first line runs.
+
+        It may complete the response before this returns.
+        """
+        raise NotImplementedError
+
+
+class Task(Responder):
+    """A responder whose work is done in a thread and reported to the loop."""
+
+    __slots__ = ()
+
+    def run(self) -> int:
+        """Called once, in a worker thread. Must not raise. Returns 0."""
+        raise NotImplementedError
+
+    def step(self) -> int:
+        """Called on the loop, soon after `Executor.post`. Must not raise. Returns 0."""
+        raise NotImplementedError
+
+
+class Executor:
+    """A bounded pool of threads."""
+
+    __slots__ = ()
+
+    def submit(self, task: Task) -> bool:
+        """Queue `task` for a thread. False when the queue is full."""
+        raise NotImplementedError
+
+    def post(self, task: Task) -> int:
+        """From any thread: have `task.step()` called on the loop, soon. Returns 0."""
+        raise NotImplementedError

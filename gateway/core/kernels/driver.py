@@ -1,0 +1,213 @@
+"""What runs an application's coroutine, and the awaitables it is given.
+
+A `Driver` stands between asyncio's Task and the coroutine of the application. To the task it is the
+coroutine; it passes every step on, so that the application runs in a real task (`asyncio.current_task()`,
+`asyncio.timeout()`, anyio and task groups need one) while its end is noticed here, in the same step. A done
+callback would come one turn of the loop later, and cost a turn; a wrapping `async def` would cost a frame.
+
+The awaitables are what `send` and `receive` return when there is nothing to wait for, and that is nearly
+always. They count as coroutines, since applications pass `receive()` to `asyncio.create_task`.
+"""
+
+import asyncio
+import sys
+import types
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextvars import Context
+from typing import Any, Generic, TypeVar
+
+from .base import Responder
+
+T = TypeVar("T")
+
+# What inspect, asyncio (repr, print_stack) and anyio ask of a coroutine; answered by the application's.
+_INTROSPECTION = frozenset(
+    {
+        "__name__",
+        "__qualname__",
+        "cr_await",
+        "cr_code",
+        "cr_frame",
+        "cr_origin",
+        "cr_running",
+        "cr_suspended",
+    }
+)
+
+
+class Driver(Responder):
+    """Base class of a responder that drives a coroutine.
+
+    `task` is the task while the coroutine runs; None before `start` returns and after the end.
+    """
+
+    __slots__ = ("_coroutine", "_ended", "task")
+
+    def __init__(self) -> None:
+        self._coroutine: Any = None
+        self._ended = False
+        self.task: asyncio.Task[None] | None = None
+
+    def start(
+        self, coroutine: Any, loop: asyncio.AbstractEventLoop, context: Context | None, eager: bool
+    ) -> "asyncio.Task[None]":
+        """Run `coroutine`, or any other awaitable, in a new task of `loop`, which is running. Call it once.
+
+        `context` is the task's context (None: a copy of the current one). With `eager`, where Python can, the
+        first step is made before this returns; it may be the last one, with `finished` called.
+        """
+        if type(coroutine) is not types.CoroutineType:
+            # Python's own `await` knows every other kind best, those that are no awaitable included.
+            coroutine = _wait(coroutine)
+        self._coroutine = coroutine
+        task: asyncio.Task[None]
+        if sys.version_info >= (3, 12) and eager:
+            task = asyncio.Task(self, loop=loop, context=context, eager_start=True)
+        else:
+            task = asyncio.Task(self, loop=loop, context=context)
+        if not self._ended:
+            self.task = task
+        return task
+
+    def finished(self, error: BaseException | None) -> int:
+        """The coroutine has ended: returned (None), raised or was cancelled. Called once. Returns 0."""
+        raise NotImplementedError
+
+    # The coroutine protocol, for asyncio's Task.
+
+    def send(self, value: object) -> object:
+        """Make one step. What the coroutine yields is for the task."""
+        try:
+            return self._coroutine.send(value)
+        except StopIteration:
+            self._end(None)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+            # The task has to know that it is cancelled, the loop that the process is to stop.
+            self._end(error)
+            raise
+        except BaseException as error:
+            # Dealt with by `finished`; the task ends without an exception that somebody has to retrieve.
+            self._end(error)
+        raise StopIteration
+
+    def throw(self, error: Any, value: Any = None, traceback: Any = None) -> object:
+        """Make one step by raising an exception where the coroutine waits."""
+        try:
+            return self._coroutine.throw(error if value is None else value)
+        except StopIteration:
+            self._end(None)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+            self._end(error)
+            raise
+        except BaseException as error:
+            self._end(error)
+        raise StopIteration
+
+    def close(self) -> None:
+        """Raise GeneratorExit where the coroutine waits. `finished` is not called: nobody is left to tell."""
+        self._ended = True
+        self.task = None
+        self._coroutine.close()
+
+    def __next__(self) -> object:
+        return self.send(None)
+
+    def __iter__(self) -> "Driver":
+        return self
+
+    def __await__(self) -> "Driver":
+        return self
+
+    def __getattr__(self, name: str) -> object:
+        if name in _INTROSPECTION:
+            return getattr(self._coroutine, name, None)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _end(self, error: BaseException | None) -> None:
+        # Let go of the task, which holds this object: no garbage for the collector.
+        self.task = None
+        if not self._ended:
+            self._ended = True
+            self.finished(error)
+
+
+class Ready(Generic[T]):
+    """An awaitable that never suspends and gives `value`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def send(self, value: object) -> object:
+        raise StopIteration(self.value)
+
+    def throw(self, error: Any, value: Any = None, traceback: Any = None) -> object:
+        raise error if value is None else value
+
+    def close(self) -> None:
+        pass
+
+    def __next__(self) -> object:
+        raise StopIteration(self.value)
+
+    def __iter__(self) -> "Iterator[object]":
+        return self
+
+    def __await__(self) -> "Iterator[object]":
+        return self
+
+
+class Yield:
+    """An awaitable that suspends once, for one turn of the loop, and gives None. Good for one `await`."""
+
+    __slots__ = ("_resumed",)
+
+    def __init__(self) -> None:
+        self._resumed = False
+
+    def send(self, value: object) -> object:
+        return self.__next__()
+
+    def throw(self, error: Any, value: Any = None, traceback: Any = None) -> object:
+        raise error if value is None else value
+
+    def close(self) -> None:
+        pass
+
+    def __next__(self) -> object:
+        if self._resumed:
+            raise StopIteration
+        self._resumed = True
+        # A bare yield: the task is scheduled again at once.
+        return None
+
+    def __iter__(self) -> "Iterator[object]":
+        return self
+
+    def __await__(self) -> "Iterator[object]":
+        return self
+
+
+class _SharedYield:
+    """Any number of `Yield`. It has no state, so that it can't be a task's coroutine."""
+
+    __slots__ = ()
+
+    def __await__(self) -> "Iterator[object]":
+        return Yield()
+
+
+READY: Ready[None] = Ready(None)
+"""Shared: never suspends, gives None."""
+
+YIELD = _SharedYield()
+"""Shared: suspends once, for one turn of the loop, and gives None. For `await`; a task needs a `Yield()`."""
+
+Coroutine.register(Driver)
+Coroutine.register(Ready)
+Coroutine.register(Yield)
+
+
+async def _wait(awaitable: Awaitable[object]) -> None:
+    await awaitable

@@ -1,0 +1,83 @@
+"""Whole connections in both builds: a fixed seed, and proof that a difference would be noticed."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import gateway.core
+from gateway.backend import CORE, SPEEDUPS, Backend
+from tests.parity.connections import campaign
+
+SEED = 20261121
+
+
+def test_builds_agree(compiled: Backend) -> None:
+    tried, found = campaign(Backend(CORE), compiled, SEED, 600)
+    assert tried == 600
+    assert not found, "\n".join(found)
+
+
+class Faulty:
+    """A copy of `core` with one line changed."""
+
+    def __init__(self, folder: Path, name: str, file: str, right: str, wrong: str) -> None:
+        self.name = name
+        shutil.copytree(Path(gateway.core.__path__[0]), folder / name)
+        path = folder / name / file
+        source = path.read_text()
+        assert source.count(right) == 1, f"{file} has {right!r} {source.count(right)} times"
+        path.write_text(source.replace(right, wrong))
+
+    def module(self, name: str) -> ModuleType:
+        return importlib.import_module(f"{self.name}.{name}")
+
+
+FAULTS = {
+    "content_length_off_by_one": (
+        "http1/connection.py",
+        "if size > self.remaining:",
+        "if size > self.remaining + 40:",
+    ),
+    "http_1_0_kept_alive": (
+        "http1/connection.py",
+        "elif head.minor == 0 and not (head.connection_options & OPTION_KEEP_ALIVE):",
+        "elif head.minor == 9:",
+    ),
+    "two_lengths_accepted": ("http/framing.py", "if head.content_length_count > 1:", "if False:"),
+    "length_beside_chunked_accepted": ("http/framing.py", "        if head.content_length_count:\n            raise", "        if False:\n            raise"),
+    "missing_host_accepted": ("http/fields.py", "        if head.minor:", "        if False:"),
+    "too_many_bytes_sent": ("http/stream.py", "if size > room:", "if size > room + 100:"),
+    "no_content_ignored": ("http/framing.py", "return is_head or status == 204 or status == 304", "return is_head"),
+    "keep_alive_twice_as_long": (
+        "http1/connection.py",
+        "self.decoder = None\n        self.set_deadline(self.timeouts.keep_alive)",
+        "self.decoder = None\n        self.set_deadline(self.timeouts.keep_alive * 2)",
+    ),
+    "disconnect_not_told": ("asgi/cycle.py", 'if stream.disconnected or stream.response_complete:\n            return {"type": "http.disconnect"}', 'if stream.disconnected:\n            return {"type": "http.disconnect"}'),
+    "reading_never_paused": (
+        "http1/connection.py",
+        "full = stream.unconsumed >= self.limits.body_buffer",
+        "full = False",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_seeded_fault_is_noticed(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    faulty: Any = Faulty(tmp_path, f"faulty_{fault}", *FAULTS[fault])
+    tried, found = campaign(Backend(CORE), faulty, SEED, 1500)
+    for name in [name for name in sys.modules if name.startswith(faulty.name)]:
+        del sys.modules[name]
+    assert found, f"{tried} connections did not show it"
+
+
+def test_compiled_is_available_where_it_was_promised(compiled: Backend) -> None:
+    assert compiled.name == SPEEDUPS
