@@ -1,0 +1,58 @@
+"""gateway: a fast, strict HTTP server for WSGI and ASGI applications.
+
+::
+
+    import gateway
+
+    gateway.run(app)                        # until a signal says stop
+    await gateway.serve(app)                # in a running loop
+    async with gateway.Server(app) as server:
+        print(server.addresses)
+
+Importing the package costs next to nothing: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .adapters import WSGIToASGI
+    from .config.settings import Config
+    from .server.server import Server, serve
+
+__all__ = ["Config", "Server", "WSGIToASGI", "__version__", "run", "serve"]
+
+_PLACES = {
+    "Config": "config.settings",
+    "Server": "server.server",
+    "WSGIToASGI": "adapters",
+    "serve": "server.server",
+}
+
+
+def run(app: Any, **options: Any) -> None:
+    """Serve `app`, an application or a target such as "module:app", until a signal says stop.
+
+    `options` are those of `Config`. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
+    """
+    from .server.server import run
+
+    run(app, ends_process=False, **options)
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{place}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -43,11 +43,13 @@ cdef struct Span:
     Py_ssize_t size
 
 
-# One field line. `known` is an index into the table of known names, or -1.
+# One field line. `known` is an index into the table of known names, or -1; `ascii` is 1 when the value has nothing
+# above 0x7f in it, 0 when it may have.
 cdef struct Field:
     Span name
     Span value
-    Py_ssize_t known
+    short known
+    short ascii
 
 
 cdef struct Lines:

@@ -31,30 +31,66 @@ cdef extern from *:
     #endif
     #endif
 
-    /* Offset of the first byte from `at` on that can't stand in a field value (RFC 9110 5.5), or `end`. */
-    static Py_ssize_t gateway_value_end(const unsigned char *data, Py_ssize_t at, Py_ssize_t end)
+    #ifdef GATEWAY_SSE2
+    static inline Py_ssize_t gateway_first(unsigned mask)
+    {
+    #if defined(_MSC_VER)
+        unsigned long first;
+        _BitScanForward(&first, mask);
+        return (Py_ssize_t)first;
+    #else
+        return __builtin_ctz(mask);
+    #endif
+    }
+    #endif
+
+    /* Copies bytes from `data` to `lower`, A-Z in lower case, and says how many stand before the first ":". There
+       must be 48 of them, and room for as many. -1: no ":" among them, or no fast way to tell. */
+    static inline Py_ssize_t gateway_name(const unsigned char *data, unsigned char *lower)
+    {
+    #ifdef GATEWAY_SSE2
+        const __m128i colon = _mm_set1_epi8(':'), bit = _mm_set1_epi8(0x20);
+        const __m128i before = _mm_set1_epi8('A' - 1), after = _mm_set1_epi8('Z' + 1);
+        int at;
+        for (at = 0; at < 48; at += 16) {
+            const __m128i v = _mm_loadu_si128((const __m128i *)(data + at));
+            const __m128i upper = _mm_and_si128(_mm_cmpgt_epi8(v, before), _mm_cmplt_epi8(v, after));
+            const unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, colon));
+            _mm_storeu_si128((__m128i *)(lower + at), _mm_or_si128(v, _mm_and_si128(upper, bit)));
+            if (mask)
+                return at + gateway_first(mask);
+        }
+    #else
+        (void)data;
+        (void)lower;
+    #endif
+        return -1;
+    }
+
+    /* Offset of the first byte from `at` on that can't stand in a field value (RFC 9110 5.5), or `end`. Sets `ascii`
+       to 1 if all bytes before it are known to be ASCII. */
+    static inline Py_ssize_t gateway_value_end(const unsigned char *data, Py_ssize_t at, Py_ssize_t end, int *ascii)
     {
     #ifdef GATEWAY_SSE2
         const __m128i tab = _mm_set1_epi8(9), del = _mm_set1_epi8(127), top = _mm_set1_epi8(31);
+        __m128i all = _mm_setzero_si128();
+        *ascii = 0;
         while (end - at >= 16) {
             const __m128i v = _mm_loadu_si128((const __m128i *)(data + at));
             const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, top), v);
             const __m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), control),
                                              _mm_cmpeq_epi8(v, del));
             const unsigned mask = (unsigned)_mm_movemask_epi8(bad);
+            all = _mm_or_si128(all, v);
             if (mask) {
-    #if defined(_MSC_VER)
-                unsigned long first;
-                _BitScanForward(&first, mask);
-                return at + (Py_ssize_t)first;
-    #else
-                return at + __builtin_ctz(mask);
-    #endif
+                *ascii = _mm_movemask_epi8(all) == 0;
+                return at + gateway_first(mask);
             }
             at += 16;
         }
     #else
         const unsigned long long ones = 0x0101010101010101ULL, tops = 0x8080808080808080ULL;
+        *ascii = 0;
         while (end - at >= 8) {
             unsigned long long v, del;
             memcpy(&v, data + at, 8);
@@ -71,7 +107,7 @@ cdef extern from *:
     }
 
     /* Which slot of the table of known names to look in first, by the outer bytes of a name and its length. */
-    static unsigned gateway_slot(const unsigned char *name, Py_ssize_t size)
+    static inline unsigned gateway_slot(const unsigned char *name, Py_ssize_t size)
     {
         unsigned first = 0, last = 0;
         if (size >= 4) {
@@ -83,9 +119,20 @@ cdef extern from *:
         return ((first * 0x9E3779B1u) ^ (last * 0x85EBCA77u) ^ ((unsigned)size * 0xC2B2AE3Du)) >> 23;
     }
     """
-    Py_ssize_t gateway_value_end(const unsigned char *data, Py_ssize_t at, Py_ssize_t end) noexcept
+    Py_ssize_t gateway_name(const unsigned char *data, unsigned char *lower) noexcept
+    Py_ssize_t gateway_value_end(const unsigned char *data, Py_ssize_t at, Py_ssize_t end, int *ascii) noexcept
     unsigned gateway_slot(const unsigned char *name, Py_ssize_t size) noexcept
-    str PyUnicode_FromKindAndData(int kind, const void *buffer, Py_ssize_t size)
+
+
+# The same functions as in cpython.*, for objects that are put where they belong and counted there.
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    PyObject *new_tuple "PyTuple_New"(Py_ssize_t size) except NULL
+    void set_in_tuple "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t index, PyObject *item) noexcept
+    void set_in_list "PyList_SET_ITEM"(list list, Py_ssize_t index, PyObject *item) noexcept
+    void incref "Py_INCREF"(PyObject *item) noexcept
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
+    void *PyUnicode_DATA(str text) noexcept
 
 
 # Known names. Those that the parser acts on come first, in the order of this enum.
@@ -186,8 +233,8 @@ cdef int _fill_tables() except -1:
         _HEX[byte] = <unsigned char>((byte | 0x20) - c'a' + 10 if byte > c'9' else byte - c'0')
     for byte in b"0123456789":
         _CLASS[byte] |= IS_DIGIT
-    for slot in range(SLOTS):
-        _slots[slot] = -1
+    for i in range(SLOTS):
+        _slots[i] = -1
     for i in range(len(_NAMES)):
         _name_objects[i] = <PyObject *>_NAMES[i]
         _key_objects[i] = <PyObject *>_KEYS[i]
@@ -529,8 +576,9 @@ cdef int _parse_fields(
     Returns DONE with the offset after the empty line, NEED_DATA or an error.
     """
     cdef unsigned char[KNOWN_SIZE] lower
-    cdef Py_ssize_t start = section, at, value, end, limit
+    cdef Py_ssize_t start = section, at, value, end, limit, known
     cdef unsigned char byte
+    cdef int ascii = 0
     cdef Field *field
     while start < size:
         if data[start] == c'\r':
@@ -538,23 +586,31 @@ cdef int _parse_fields(
                 after[0] = start + 2
                 return DONE
             break
-        at = start
-        limit = size if size - start < KNOWN_SIZE else start + KNOWN_SIZE
-        while at < limit:
-            byte = _LOWER[data[at]]
-            if byte == 0:
-                break
-            lower[at - start] = byte
-            at += 1
-        if at == limit:
-            while at < size and _LOWER[data[at]] != 0:
+        known = -1
+        at = gateway_name(data + start, lower) if size - start >= KNOWN_SIZE else -1
+        if at >= 0:
+            known = _known(lower, at)
+            at += start
+        # A known name is a token; every other must be shown to be one.
+        if known < 0:
+            at = start
+            limit = size if size - start < KNOWN_SIZE else start + KNOWN_SIZE
+            while at < limit:
+                byte = _LOWER[data[at]]
+                if byte == 0:
+                    break
+                lower[at - start] = byte
                 at += 1
-        if at == start or at == size or data[at] != c':':
-            break
+            if at == limit:
+                while at < size and _LOWER[data[at]] != 0:
+                    at += 1
+            if at == start or at == size or data[at] != c':':
+                break
+            known = _known(lower, at - start)
         value = at + 1
         while value < size and (data[value] == c' ' or data[value] == c'\t'):
             value += 1
-        end = gateway_value_end(data, value, size)
+        end = gateway_value_end(data, value, size, &ascii)
         if end + 1 >= size or data[end] != c'\r' or data[end + 1] != c'\n':
             break
         if max_field and end - start > max_field:
@@ -567,7 +623,8 @@ cdef int _parse_fields(
             _grow(lines, usual)
         field = &lines.items[lines.count]
         lines.count += 1
-        field.known = _known(lower, at - start)
+        field.known = <short>known
+        field.ascii = <short>ascii
         field.name = _span(start, at)
         start = end + 2
         while end > value and (data[end - 1] == c' ' or data[end - 1] == c'\t'):
@@ -619,6 +676,15 @@ cdef inline bytes _bytes(const unsigned char *data, Span span):
 
 cdef inline str _latin1(const unsigned char *data, Span span):
     return PyUnicode_DecodeLatin1(<const char *>data + span.start, span.size, NULL)
+
+
+cdef inline str _ascii(const unsigned char *data, Py_ssize_t size):
+    cdef str text
+    if size == 0:
+        return ""
+    text = PyUnicode_New(size, 127)
+    memcpy(PyUnicode_DATA(text), data, <size_t>size)
+    return text
 
 
 cdef inline tuple _pair(bytes name, bytes value):
@@ -706,7 +772,7 @@ cdef class RequestHead:
         cdef Field[USUAL_FIELDS] usual
         cdef Lines lines
         cdef int code, minor
-        if self._bytes != NULL:
+        if self._fields != NULL:
             self._reset()
         # method SP request-target SP "HTTP/1." DIGIT CRLF
         while at < size and _LOWER[data[at]] != 0:
@@ -847,16 +913,33 @@ cdef class RequestHead:
     cdef inline str _text(self, Field *field):
         if field.value.start < 0:
             return self._new_host.decode("latin-1")
+        if field.ascii:
+            return _ascii(self._bytes + field.value.start, field.value.size)
         return _latin1(self._bytes, field.value)
 
     cdef list _list(self):
         cdef list result = PyList_New(self._count)
+        cdef PyObject *pair
+        cdef PyObject *item
         cdef Py_ssize_t i
-        cdef tuple pair
+        cdef Field *field
         for i in range(self._count):
-            pair = _pair(self._name(&self._fields[i]), self._value(&self._fields[i]))
-            Py_INCREF(pair)
-            PyList_SET_ITEM(result, i, pair)
+            field = &self._fields[i]
+            # Into the list at once, and filled there: whatever fails, the list is freed with what it has.
+            pair = new_tuple(2)
+            set_in_list(result, i, pair)
+            if field.known >= 0:
+                item = _name_objects[field.known]
+                incref(item)
+            else:
+                item = new_bytes(<const char *>self._bytes + field.name.start, field.name.size)
+            set_in_tuple(pair, 0, item)
+            if field.value.start >= 0:
+                item = new_bytes(<const char *>self._bytes + field.value.start, field.value.size)
+            else:
+                item = <PyObject *>self._new_host
+                incref(item)
+            set_in_tuple(pair, 1, item)
         return result
 
     cdef inline bint _matches(self, Field *field, bytes name, Py_ssize_t known) noexcept:
@@ -933,8 +1016,12 @@ cdef class RequestHead:
         self._count = kept
         self._new_host = value
         self._cached = None
-        # There is room for one more, but not before `parse`.
-        if not found and self._fields != NULL:
+        if not found:
+            # `_keep` has left room for one more.
+            if self._fields == NULL:
+                self._fields = <Field *>PyMem_Malloc(sizeof(Field))
+                if self._fields == NULL:
+                    raise MemoryError
             memmove(self._fields + 1, self._fields, <size_t>kept * sizeof(Field))
             self._fields[0] = host
             self._count = kept + 1
@@ -952,7 +1039,7 @@ cdef class RequestHead:
             return "/" if self.form == ABSOLUTE_FORM else ""
         data = self._bytes + self._target.path.start
         if _find(data, 0, size, c'%') < 0:
-            return PyUnicode_DecodeLatin1(<const char *>data, size, NULL)
+            return _ascii(data, size)
         if size > <Py_ssize_t>sizeof(room):
             decoded = <unsigned char *>PyMem_Malloc(<size_t>size)
             if decoded == NULL:
@@ -991,11 +1078,12 @@ cdef class RequestHead:
         cdef PyObject *earlier
         cdef object name
         cdef str text
-        target = _latin1(self._bytes, self._target.whole) if self._bytes != NULL else ""
+        # A request target is ASCII.
+        target = _ascii(self._bytes + self._target.whole.start, self._target.whole.size)
         PyDict_SetItem(environ, "REQUEST_METHOD", self.method)
         PyDict_SetItem(environ, "PATH_INFO", self._path(False))
         PyDict_SetItem(
-            environ, "QUERY_STRING", _latin1(self._bytes, self._target.query) if self._bytes != NULL else "")
+            environ, "QUERY_STRING", _ascii(self._bytes + self._target.query.start, self._target.query.size))
         PyDict_SetItem(environ, "RAW_URI", target)
         PyDict_SetItem(environ, "REQUEST_URI", target)
         PyDict_SetItem(environ, "SERVER_PROTOCOL", "HTTP/1.1" if self.minor else "HTTP/1.0")

@@ -1,0 +1,153 @@
+"""Whether a server gives the right answers: asked before it is measured, and once more after."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+
+from .peers import Peer
+from .workloads import Workload
+
+TIMEOUT = 5.0
+"""Seconds to wait for any one answer."""
+DATA_SEGMENTS_IN = 152
+"""Offset of tcpi_data_segs_in in struct tcp_info."""
+
+
+class CheckError(Exception):
+    """A wrong answer."""
+
+
+@dataclass
+class Findings:
+    """What is true of a server under one workload, beyond its answers being right."""
+
+    streamed: bool | None = None
+    """The first part arrived well before the last was produced; None: the workload doesn't stream."""
+    notes: list[str] = field(default_factory=list)
+
+
+def ready(port: int, workload: Workload) -> bool:
+    """Whether the server answers. Raises CheckError when it takes a request and never answers it fully."""
+    try:
+        with _connect(port) as client:
+            return _exchange(client, workload).status > 0
+    except TimeoutError as error:
+        raise CheckError(f"no complete answer within {TIMEOUT:g} s") from error
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def answers(port: int, workload: Workload) -> None:
+    """Ask once and compare status and body exactly. Raises CheckError."""
+    try:
+        with _connect(port) as client:
+            _compare(_exchange(client, workload), workload)
+    except (OSError, http.client.HTTPException) as error:
+        raise CheckError(f"{type(error).__name__}: {error}") from error
+
+
+def check(port: int, peer: Peer, workload: Workload) -> Findings:
+    """All checks. Raises CheckError for a wrong answer; lesser faults are notes in the findings."""
+    findings = Findings()
+    try:
+        with _connect(port) as client:
+            _compare(_exchange(client, workload), workload)
+            if workload.persistent:
+                _keep_alive(client, workload, findings)
+        if workload.parts:
+            _streaming(port, workload, findings)
+        if peer.close_probe or not workload.persistent:
+            _close(port, workload, findings)
+        else:
+            findings.notes.append("Connection: close not asked: breaks it")
+    except (OSError, http.client.HTTPException) as error:
+        raise CheckError(f"{type(error).__name__}: {error}") from error
+    return findings
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+    will_close: bool
+    spread: float
+    """Seconds between the first and the last piece of the body."""
+
+
+def _connect(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def _exchange(client: socket.socket, workload: Workload, *, close: bool = False, query: str = "") -> _Answer:
+    client.sendall(workload.request(close=close, query=query))
+    response = http.client.HTTPResponse(client, method=workload.method)
+    response.begin()
+    pieces = []
+    first = last = 0.0
+    while piece := response.read1(1 << 20):
+        last = time.monotonic()
+        first = first or last
+        pieces.append(piece)
+    will_close = response.will_close
+    response.close()
+    return _Answer(response.status, b"".join(pieces), will_close, last - first)
+
+
+def _compare(answer: _Answer, workload: Workload) -> None:
+    if answer.status != 200:
+        raise CheckError(f"status {answer.status}")
+    if answer.body != workload.body:
+        raise CheckError(f"wrong body: {len(answer.body)} bytes, beginning {answer.body[:40]!r}")
+
+
+def _keep_alive(client: socket.socket, workload: Workload, findings: Findings) -> None:
+    """Two more requests on the same connection."""
+    for _ in range(2):
+        try:
+            answer = _exchange(client, workload)
+        except (ConnectionError, http.client.RemoteDisconnected):
+            findings.notes.append("no keep-alive")
+            return
+        _compare(answer, workload)
+
+
+def _close(port: int, workload: Workload, findings: Findings) -> None:
+    """A request with `Connection: close` must be answered, and the connection then closed (RFC 9112 9.6)."""
+    with _connect(port) as client:
+        answer = _exchange(client, workload, close=True)
+        _compare(answer, workload)
+        if not answer.will_close:
+            findings.notes.append("does not say Connection: close")
+        client.settimeout(1.0)
+        try:
+            if client.recv(1):
+                raise CheckError("bytes after the last response")
+        except TimeoutError:
+            findings.notes.append("does not close the connection")
+        except ConnectionError:
+            findings.notes.append("resets the connection")
+
+
+def _streaming(port: int, workload: Workload, findings: Findings) -> None:
+    """Each part is sent when produced: seen in time from a slow producer, in segments from a fast one."""
+    with _connect(port) as client:
+        answer = _exchange(client, workload, query="?slow")
+        _compare(answer, workload)
+        # The application pauses 20 ms after each part.
+        findings.streamed = answer.spread > 0.01 * workload.parts
+    if not findings.streamed:
+        findings.notes.append("NOT STREAMED: sends the collected body")
+        return
+    with _connect(port) as client:
+        _compare(_exchange(client, workload), workload)
+        with contextlib.suppress(OSError, struct.error):
+            info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            (segments,) = struct.unpack_from("I", info, DATA_SEGMENTS_IN)
+            findings.notes.append(f"{workload.parts} parts in {segments} segments")

@@ -1,0 +1,125 @@
+"""The servers under test: how each is started in its fastest documented configuration, with one worker.
+
+A new server is one `Peer` here and one line in requirements-peers.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Interface = Literal["wsgi", "asgi"]
+Role = Literal["ours", "peer", "limit"]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One server in one configuration.
+
+    `command` is split at spaces before its words are filled in: {bin} the environment's programs, {python}
+    its interpreter, {launch} benchmarks/launch.py, {limit} the compiled limit.c, {app} "module:attribute",
+    {port}, {threads}.
+    """
+
+    name: str
+    interface: Interface | None
+    """None: answers every request with the hello response and runs no application."""
+    command: str
+    role: Role = "peer"
+    threads: int = 0
+    """Size of the thread pool, where the command has one."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    close_probe: bool = True
+    """False where a `Connection: close` request is known to break the server for those that follow."""
+    note: str = ""
+    """Said beside every figure of this server."""
+    default: bool = True
+    """Measured when no servers are named."""
+
+    def arguments(self, **values: object) -> list[str]:
+        """The command line, with `values` filled in."""
+        return [word.format(threads=self.threads, **values) for word in self.command.split()]
+
+
+_GATEWAY = "{python} -m gateway {app} -b 127.0.0.1:{port} --log-level error"
+_GRANIAN = (
+    "{bin}/granian {app} --host 127.0.0.1 --port {port} --workers 1 --no-access-log --log-level error"
+    " --backlog 8192 --http 1 --no-ws"
+)
+_GUNICORN = (
+    "{bin}/gunicorn {app} -b 127.0.0.1:{port} -w 1 --log-level error --backlog 4096 --keep-alive 75"
+    " --worker-connections 5000"
+)
+_UVICORN = (
+    "{bin}/uvicorn {app} --host 127.0.0.1 --port {port} --loop uvloop --no-access-log --log-level error"
+    " --timeout-keep-alive 75 --backlog 4096 --http httptools"
+)
+
+PEERS = (
+    Peer("gateway-wsgi", "wsgi", _GATEWAY + " --interface wsgi --threads {threads}", "ours", threads=4),
+    Peer("gateway-asgi", "asgi", _GATEWAY + " --interface asgi --loop uvloop", "ours"),
+    Peer("gateway-asgi-stock", "asgi", _GATEWAY + " --interface asgi --loop asyncio", "ours"),
+    Peer(
+        "gateway-wsgi-pure",
+        "wsgi",
+        _GATEWAY + " --interface wsgi --threads {threads}",
+        "ours",
+        threads=4,
+        environment={"GATEWAY_NO_EXTENSIONS": "1"},
+        default=False,
+    ),
+    Peer(
+        "gateway-asgi-pure",
+        "asgi",
+        _GATEWAY + " --interface asgi --loop uvloop",
+        "ours",
+        environment={"GATEWAY_NO_EXTENSIONS": "1"},
+        default=False,
+    ),
+    Peer("bjoern", "wsgi", "{python} {launch} bjoern {app} {port}"),
+    Peer("fastpysgi-wsgi", "wsgi", "{python} {launch} fastpysgi {app} {port}"),
+    Peer("granian-wsgi@1", "wsgi", _GRANIAN + " --interface wsgi --blocking-threads {threads}", threads=1),
+    Peer("granian-wsgi@4", "wsgi", _GRANIAN + " --interface wsgi --blocking-threads {threads}", threads=4),
+    Peer("gunicorn-gthread@4", "wsgi", _GUNICORN + " -k gthread --threads {threads}", threads=4),
+    # After a `Connection: close` request fastpysgi 0.6 crashes or hangs in its ASGI mode.
+    Peer("fastpysgi-asgi", "asgi", "{python} {launch} fastpysgi {app} {port}", close_probe=False),
+    Peer("granian-asgi", "asgi", _GRANIAN + " --interface asgi --loop uvloop"),
+    Peer("gunicorn-asgi", "asgi", _GUNICORN + " -k asgi --asgi-loop uvloop"),
+    Peer("uvicorn", "asgi", _UVICORN),
+    Peer("limit-c", None, "{limit} {port}", "limit", note="constant answer, no application"),
+    Peer(
+        "limit-uvloop",
+        None,
+        "{python} {launch} uvloop - {port}",
+        "limit",
+        note="constant answer, no application",
+        default=False,
+    ),
+)
+
+
+def select(words: list[str]) -> list[Peer]:
+    """The servers that `words` name, in the table's order; all default ones for no words.
+
+    A word is a name or the beginning of one; `NAME@N` is the server of that name with N threads.
+    Raises ValueError for a word that names nothing.
+    """
+    if not words:
+        return [peer for peer in PEERS if peer.default]
+    chosen: dict[str, Peer] = {}
+    for word in words:
+        found = [peer for peer in PEERS if peer.name == word] or [p for p in PEERS if p.name.startswith(word)]
+        if not found and "@" in word:
+            base, _, threads = word.rpartition("@")
+            threaded = [p for p in PEERS if p.threads and p.name.split("@")[0] == base and threads.isdigit()]
+            found = [replace(peer, name=word, threads=int(threads)) for peer in threaded[:1]]
+        if not found:
+            raise ValueError(f"no server is called {word!r}; --list shows them")
+        chosen.update((peer.name, peer) for peer in found)
+    return list(chosen.values())
+
+
+def for_threads(peer: Peer, threads: int) -> Peer:
+    """`peer` with another number of threads, where it has a choice and `threads` is not 0."""
+    return replace(peer, threads=threads) if threads and peer.threads else peer

@@ -1,0 +1,13 @@
+from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.wsgi.filewrapper cimport FileWrapper
+
+cimport cython
+
+cdef tuple EVERY_REQUEST
+
+@cython.locals(environ=dict, scheme=str)
+cpdef dict stream_environ(HTTPStream stream, dict base)
+@cython.locals(root=str, path=str)
+cpdef int set_script_name(dict environ, str root_path) except -1
+@cython.locals(text=str, port=str, colon="Py_ssize_t")
+cpdef tuple host_and_port(bytes host, str scheme)

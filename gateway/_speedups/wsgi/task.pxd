@@ -1,0 +1,86 @@
+from gateway._speedups.http.limits cimport Limits
+from gateway._speedups.http.service cimport Service
+from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.kernels.base cimport Executor, Handler, Responder, Stream
+from gateway._speedups.kernels.fields cimport FieldBlock
+from gateway._speedups.kernels.head cimport RequestHead
+from gateway._speedups.wsgi.call cimport ApplicationCall, caused_by_disconnect
+from gateway._speedups.wsgi.environ cimport stream_environ
+from gateway._speedups.wsgi.input cimport WSGIInput
+
+cimport cython
+
+cdef int WAITING, QUEUED, RUNNING, OVER
+
+
+cdef class WSGIHandler(Handler):
+    cdef readonly object app, errors
+    cdef readonly Executor executor
+    cdef readonly double queue_timeout
+    cdef readonly bint sendfile
+    cdef readonly dict base
+
+    @cython.locals(exchange=HTTPStream, task=WSGITask)
+    cpdef Responder open(self, Stream stream)
+
+
+cdef class WSGITask(ApplicationCall):
+    cdef WSGIHandler handler
+    cdef RequestHead head
+    cdef Executor executor
+    cdef object log, lock, condition
+    cdef readonly HTTPStream stream
+    cdef long long budget, pending, unsent, taken, offset, count
+    cdef double queued_at
+    cdef bint head_sent, file_begun, waiting, posted, content_ended, wants, closed
+    cdef readonly int state
+    cdef int descriptor, failure
+    cdef list hints, parts
+    cdef bytes content
+
+    @cython.locals(stream=HTTPStream, limit=cython.longlong)
+    cpdef int body_available(self) except -1
+    @cython.locals(stream=HTTPStream, service=Service, environ=dict)
+    cdef int submit(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int refuse(self) except -1
+    @cython.locals(limit=double)
+    cpdef int tick(self, double now) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int supply(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cpdef int disconnected(self) except -1
+    cpdef int peer_closed(self) except -1
+    cpdef int cancel(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cpdef int writable(self) except -1
+    @cython.locals(stream=HTTPStream, hints=list, parts=list, ended=bint, failed=int, taken=cython.longlong,
+                   wants=bint, count=cython.longlong, block=FieldBlock)
+    cpdef int step(self) except -1
+    @cython.locals(trailers=bint, last="Py_ssize_t", index="Py_ssize_t", data=bytes)
+    cdef int send_parts(self, HTTPStream stream, list parts, bint ended) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int finish(self) except -1
+    @cython.locals(descriptor=int)
+    cdef int close_file(self) except -1
+    @cython.locals(head=RequestHead)
+    cdef int log_error(self, object error) except -1
+
+    @cython.locals(queued=bint)
+    cpdef bint begin(self) except -1
+    @cython.locals(budget=cython.longlong, size="Py_ssize_t", start="Py_ssize_t", stop="Py_ssize_t")
+    cpdef int deliver(self, bytes data, bint last) except -1
+    @cython.locals(size="Py_ssize_t", posted=bint, gone=bint)
+    cdef int hand_over(self, bytes data, bint last) except -1
+    cdef bint full(self, long long size) except -1
+    @cython.locals(posted=bint)
+    cpdef int deliver_file(self, int descriptor, long long offset, long long count) except -1
+    @cython.locals(posted=bint)
+    cpdef int deliver_hints(self, FieldBlock block) except -1
+    @cython.locals(wants=bint, posted=bint, data=bytes)
+    cpdef bytes receive(self)
+    @cython.locals(posted=bint)
+    cpdef int failed(self, object error) except -1
+    cpdef int over(self) except -1
+    cdef int wait(self) except -1
+    cdef int wake(self) except -1

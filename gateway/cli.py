@@ -1,0 +1,155 @@
+"""The command ``gateway``: options to a `Config`, and the server started with it.
+
+What goes wrong before the server runs ends in one line on stderr, ``gateway: error: ...``, and the exit code that
+`gateway.errors` lists; the application's own traceback stands above it where the application's code raised.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from . import errors, loader
+from ._version import __version__
+from .config import sources
+from .config.settings import Config
+from .errors import AppLoadError, ConfigError, GatewayError
+
+# Words that will be subcommands. A module of such a name is served by naming its attribute.
+RESERVED = frozenset(("check", "ctl", "migrate", "top"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: that of the process). Returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        config, actions = sources.load(arguments)
+        if "version" in actions:
+            print(version())
+            return errors.EXIT_OK
+        if "print_config" in actions:
+            print(show(config, actions["print_config"]))
+            return errors.EXIT_OK
+        check_target(config)
+        if "check_config" in actions:
+            return check(config)
+        from .server.server import run
+
+        return run(config)
+    except ConfigError as error:
+        return fail(error, errors.EXIT_USAGE)
+    except AppLoadError as error:
+        if error.show_traceback and error.__cause__ is not None:
+            print_cause(error.__cause__)
+        return fail(error, error.exit_code)
+    except GatewayError as error:
+        return fail(error, errors.EXIT_ERROR)
+    except KeyboardInterrupt:
+        # While the application was being imported: the server handles its own.
+        return fail("interrupted before the server was up", errors.EXIT_ERROR)
+
+
+def fail(problem: object, code: int) -> int:
+    """Say what went wrong, in one line. Returns `code`."""
+    print(f"gateway: error: {problem}", file=sys.stderr, flush=True)
+    return code
+
+
+def check_target(config: Config) -> None:
+    """Raise ConfigError when there is no target, or one that is no module."""
+    app = config.application.app
+    if app is None:
+        raise ConfigError("no application given; say which, as in: gateway app:app")
+    if app in RESERVED:
+        raise ConfigError(
+            f"{app!r} is a word kept for a subcommand to come; if it is your module, name the attribute too: {app}:app"
+        )
+
+
+def check(config: Config) -> int:
+    """Do what can be done without serving: load the application, the certificate and the log format."""
+    from .backend import current
+    from .tls import make_ssl_context
+
+    if config.tls is not None:
+        make_ssl_context(config.tls)
+    check_log_format(current, config.log.access_log_format)
+    settings = config.application
+    loaded = loader.load(
+        settings.app,
+        factory=settings.factory,
+        app_dir=settings.app_dir,
+        interface=settings.interface,
+        pythonpath=settings.pythonpath,
+    )
+    for notice in config.notices:
+        print(notice)
+    addresses = ", ".join(map(str, config.listen.addresses))
+    print(f"OK: {loaded.name} speaks {KINDS[loaded.kind]}; would listen at {addresses}")
+    return errors.EXIT_OK
+
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+KINDS = {"wsgi": "WSGI", "asgi3": "ASGI 3", "asgi2": "ASGI 2"}
+"""What people call the kinds of `loader`."""
+
+
+def check_log_format(backend: Any, text: str) -> None:
+    """Raise ConfigError when `text` is no access log format."""
+    try:
+        backend.kernels.AccessLogger(text, lambda line: 0)
+    except ValueError as error:
+        raise ConfigError(f"--access-log-format: {error}") from None
+
+
+def show(config: Config, form: str) -> str:
+    """All options with their values and sources, as "toml" or "json"."""
+    if form == "json":
+        return json.dumps(config.describe(), indent=2)
+    return sources.to_toml(config)
+
+
+def version() -> str:
+    """What to name in a bug report: gateway, its build, Python, event loop, platform."""
+    from .backend import current
+
+    try:
+        import uvloop
+
+        loop = f"uvloop {getattr(uvloop, '__version__', '?')}"
+    except ImportError:
+        loop = "asyncio"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"gateway {__version__} ({current.describe()}), {python}, {loop}, {platform.platform(terse=True)}"
+
+
+def print_cause(error: BaseException) -> None:
+    """Print the traceback of what the application raised, from its own first frame on."""
+    trace = skip_frames(error.__traceback__)
+    # A syntax error names its place itself. Anything else without a frame of the application's is ours to explain.
+    if trace is not None or isinstance(error, SyntaxError):
+        error.__traceback__ = trace
+    traceback.print_exception(error, file=sys.stderr)
+
+
+def skip_frames(trace: TracebackType | None) -> TracebackType | None:
+    """`trace` from the first frame on that is the application's; None if there is none."""
+    while trace is not None and is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return trace
+
+
+def is_ours(filename: str) -> bool:
+    """Whether code in this file only loads or starts the application."""
+    return (
+        filename.startswith(("<frozen importlib", PACKAGE + os.sep))
+        or f"{os.sep}importlib{os.sep}" in filename
+        or f"{os.sep}asyncio{os.sep}" in filename
+    )

@@ -1,0 +1,432 @@
+"""`Config`: the options of one server, checked, and cut into the sections that its parts take.
+
+Each part of the server is handed one frozen section and knows no options. A section's fields carry the names of their
+options, so that cutting needs no list of its own; what a part needs in another form is a property here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from ..errors import ConfigError
+from ..tls import TLSSettings
+from . import options as table
+from .addresses import DEFAULT_HOST, DEFAULT_PORT, Address, unix_address
+from .options import BY_NAME, OPTIONS, WORKER_CLASSES, Option, find, suggest
+
+T = TypeVar("T")
+
+TRACE = 5
+"""The number of the log level "trace", below logging.DEBUG."""
+
+LOG_LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": TRACE}
+
+# The ways to say where to listen, and the options of each. The one from the strongest source counts.
+LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd": ("fd",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value comes from. A larger `rank` wins."""
+
+    rank: int
+    text: str
+    """For people: "default", "gateway.toml", "environment variable GATEWAY_PORT", "--port"."""
+
+
+DEFAULT = Source(0, "default")
+KEYWORD = Source(5, "keyword")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationSettings:
+    """What to load, and how."""
+
+    app: Any
+    """A target as text, or the application object itself."""
+    interface: str
+    """auto, wsgi, asgi, asgi3 or asgi2."""
+    factory: bool
+    app_dir: str | None
+    pythonpath: tuple[str, ...]
+    root_path: str
+    """Empty, or starting with a slash and not ending with one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where to listen."""
+
+    addresses: tuple[Address, ...]
+    backlog: int
+    reuse_port: bool
+    uds_mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class WSGISettings:
+    """How WSGI requests get their threads."""
+
+    threads: int
+    limit_thread_queue: int
+    """Requests; 0 = no limit."""
+    timeout_thread_queue: float
+    """Seconds; 0 = no limit."""
+    sendfile: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ASGISettings:
+    """The event loop and the lifespan protocol."""
+
+    loop: str
+    """auto, asyncio or uvloop."""
+    lifespan: str
+    """auto, on or off."""
+    lifespan_startup_timeout: float
+    """Seconds; 0 = no limit."""
+    lifespan_shutdown_timeout: float
+    """Seconds; 0 = no limit."""
+    sendfile: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSettings:
+    """What every response gets, and what becomes of ambiguous request fields."""
+
+    server_header: bool
+    date_header: bool
+    header: tuple[tuple[str, str], ...]
+    header_map: str
+    """drop, refuse or dangerous."""
+
+    @property
+    def extra_fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """`header` as bytes."""
+        return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in self.header)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedSettings:
+    """Whom to believe about the client, and in what."""
+
+    proxy_headers: bool
+    forwarded_allow_ips: tuple[str, ...]
+    """IP addresses, networks, "unix", "*"."""
+    forwarded_style: str
+    """x-forwarded or forwarded."""
+    forwarded_host: bool
+    forwarded_port: bool
+    forwarded_prefix: bool
+    forwarded_clear: bool
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """`forwarded_allow_ips`, or nobody when `proxy_headers` is off."""
+        return self.forwarded_allow_ips if self.proxy_headers else ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Where logs go, and what they hold."""
+
+    log_level: str
+    error_logfile: str
+    """A path, or "-" for stderr."""
+    access_logfile: str | None
+    """A path, "-" for stdout, or None for no access log."""
+    access_log_format: str
+    """The name of a format or a format."""
+    use_colors: bool | None
+    """None: as the terminal and NO_COLOR want."""
+
+    @property
+    def level(self) -> int:
+        """`log_level` as the `logging` module has it."""
+        return LOG_LEVELS[self.log_level]
+
+
+class Config:
+    """The options of one server. Can't be changed; `replace` makes another.
+
+    `app` is a target such as "module:attribute", or the application itself. `options` are the names of
+    `config/options.py`; texts are read as on the command line (`keep_alive="75s"`). Nothing is read from files or the
+    environment: `config.sources.load` does that.
+
+    Every option's value is also an attribute of its own name: `config.threads`.
+
+    Raises ConfigError: an option that doesn't exist, a value it can't have, or options that contradict each other.
+    """
+
+    __slots__ = ("_sources", "_values", "application", "listen", "notices")
+
+    _values: Mapping[str, Any]
+    _sources: Mapping[str, Source]
+    application: ApplicationSettings
+    listen: ListenSettings
+    notices: tuple[str, ...]
+    """What the user should be told when the server starts: one line each."""
+
+    def __init__(self, app: Any = None, **options: Any) -> None:
+        given: dict[str, tuple[Any, Source]] = {}
+        if app is not None:
+            given["app"] = (app, KEYWORD)
+        for name, value in options.items():
+            option = keyword(name)
+            if option.name in given:
+                raise ConfigError(f"{name} and another name for it are both given")
+            given[option.name] = (value, Source(KEYWORD.rank, f"keyword {name}"))
+        self._set(given)
+
+    @classmethod
+    def from_sources(cls, given: Mapping[str, tuple[Any, Source]]) -> Config:
+        """A config from values, by option name, of which each comes with its source. Raises ConfigError."""
+        config = cls.__new__(cls)
+        config._set(given)  # noqa: SLF001 (a constructor)
+        return config
+
+    def _set(self, given: Mapping[str, tuple[Any, Source]]) -> None:
+        values: dict[str, Any] = {}
+        sources: dict[str, Source] = {}
+        for option in OPTIONS:
+            value, source = given.get(option.name, (option.default, DEFAULT))
+            if source is not DEFAULT and not (option.name == "app" and not isinstance(value, str)):
+                value = option.read(value, source.text)
+            values[option.name] = value
+            sources[option.name] = source
+        put = object.__setattr__
+        put(self, "_values", MappingProxyType(values))
+        put(self, "_sources", MappingProxyType(sources))
+        put(self, "notices", ())
+        self._take_worker_class(values)
+        addresses = self._addresses(values, sources)
+        put(self, "application", self._cut(ApplicationSettings))
+        put(self, "listen", self._cut(ListenSettings, addresses=addresses))
+        self._check()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Config can't be changed; config.replace({name}=...) makes another")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a Config can't be changed")
+
+    def __getattr__(self, name: str) -> Any:
+        # Also reached for slots that are not set yet, while being copied: `_values` is one of them.
+        if name in BY_NAME:
+            return self._values[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self.values == other.values
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={BY_NAME[name].show(value)!r}" if BY_NAME[name].secret else f"{name}={value!r}"
+            for name, value in self._values.items()
+            if self._sources[name] is not DEFAULT
+        ]
+        return f"Config({', '.join(changed)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Config.from_sources, (self._given(),)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Every option's value, by name."""
+        return self._values
+
+    def source(self, name: str) -> Source:
+        """Where the value of the option `name` comes from."""
+        return self._sources[name]
+
+    def replace(self, **options: Any) -> Config:
+        """The same with some options changed. Raises ConfigError."""
+        given = self._given()
+        # Stronger than all there is: `replace(uds=...)` takes the place of an earlier `bind`.
+        rank = 1 + max((source.rank for _, source in given.values()), default=KEYWORD.rank)
+        for name, value in options.items():
+            option = keyword(name)
+            given[option.name] = (value, Source(rank, f"keyword {name}"))
+        return Config.from_sources(given)
+
+    @property
+    def wsgi(self) -> WSGISettings:
+        """Threads for WSGI."""
+        return self._cut(WSGISettings)
+
+    @property
+    def asgi(self) -> ASGISettings:
+        """Event loop and lifespan."""
+        return self._cut(ASGISettings)
+
+    @property
+    def response(self) -> ResponseSettings:
+        """Fields of every response."""
+        return self._cut(ResponseSettings)
+
+    @property
+    def forwarded(self) -> ForwardedSettings:
+        """What proxies are believed."""
+        return self._cut(ForwardedSettings)
+
+    @property
+    def tls(self) -> TLSSettings | None:
+        """TLS, or None when there is no certificate."""
+        values = self._values
+        if values["certfile"] is None:
+            return None
+        return TLSSettings(
+            certfile=values["certfile"],
+            keyfile=values["keyfile"],
+            password=values["keyfile_password"],
+            ca_certs=values["ca_certs"],
+            cert_reqs=values["cert_reqs"],
+            ciphers=values["ciphers"],
+            minimum_version=values["ssl_min_version"],
+            handshake_timeout=values["timeout_handshake"],
+        )
+
+    @property
+    def log(self) -> LogSettings:
+        """Error log and access log."""
+        return self._cut(LogSettings)
+
+    def limits(self, limits_class: Callable[..., T]) -> T:
+        """`limits_class`, the `Limits` of the build in use, with the values of the options."""
+        return limits_class(**self._part("limits"))
+
+    def timeouts(self, timeouts_class: Callable[..., T]) -> T:
+        """`timeouts_class`, the `Timeouts` of the build in use, with the values of the options."""
+        return timeouts_class(**self._part("timeouts"))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Every option: its value as TOML or JSON writes it, and where it comes from. Secrets are masked."""
+        result = {}
+        for option in OPTIONS:
+            value = self._values[option.name]
+            shown = option.show(value) if isinstance(value, str) or option.name != "app" else repr(value)
+            result[option.name] = {"value": shown, "source": self._sources[option.name].text}
+        return result
+
+    def _given(self) -> dict[str, tuple[Any, Source]]:
+        return {
+            name: (value, self._sources[name])
+            for name, value in self._values.items()
+            if self._sources[name] is not DEFAULT
+        }
+
+    def _cut(self, section: type[T], **more: Any) -> T:
+        names = [field.name for field in dataclasses.fields(section)]  # type: ignore[arg-type]
+        return section(**{name: self._values[name] for name in names if name not in more}, **more)
+
+    def _part(self, part: str) -> dict[str, Any]:
+        result = {}
+        for option in OPTIONS:
+            owner, _, attribute = option.part.partition(".")
+            if owner == part:
+                result[attribute] = self._values[option.name]
+        return result
+
+    def _text(self, name: str) -> str:
+        """The option `name` as the user wrote it, for messages."""
+        source = self._sources[name]
+        return BY_NAME[name].flag if source is DEFAULT else source.text
+
+    def _take_worker_class(self, values: dict[str, Any]) -> None:
+        name = values["worker_class"]
+        if name is None:
+            return
+        interface = WORKER_CLASSES.get(name.lower())
+        if interface is None:
+            known = ", ".join(sorted(WORKER_CLASSES))
+            raise ConfigError(
+                f"{self._text('worker_class')}: gateway has no worker classes; leave {name!r} out, or say --interface"
+                f" wsgi or asgi (names it understands: {known})"
+            )
+        notice = f"worker class {name}: taken as --interface {interface}"
+        if values["interface"] == "auto":
+            values["interface"] = interface
+        else:
+            notice = f"worker class {name}: has no effect beside --interface {values['interface']}"
+        object.__setattr__(self, "notices", (notice,))
+
+    def _addresses(self, values: dict[str, Any], sources: dict[str, Source]) -> tuple[Address, ...]:
+        """Where to listen, from the strongest of the sources that say something about it; others are forgotten."""
+        ranks = {
+            name: max(sources[member].rank for member in members if values[member] not in (None, ()))
+            for name, members in LISTENING.items()
+            if any(values[member] not in (None, ()) for member in members)
+        }
+        strongest = max(ranks.values(), default=0)
+        chosen = [name for name, rank in ranks.items() if rank == strongest]
+        if len(chosen) > 1:
+            texts = [self._text("port" if name == "host" and values["host"] is None else name) for name in chosen]
+            raise ConfigError(f"{' and '.join(texts)} both say where to listen; keep one (--bind can be repeated)")
+        for name, members in LISTENING.items():
+            for member in members:
+                if name not in chosen:
+                    values[member], sources[member] = BY_NAME[member].default, DEFAULT
+        match chosen:
+            case ["host"]:
+                port = values["port"]
+                return (Address("tcp", values["host"] or DEFAULT_HOST, DEFAULT_PORT if port is None else port),)
+            case ["uds"]:
+                return (unix_address(values["uds"]),)
+            case ["fd"]:
+                return (Address("fd", fd=values["fd"]),)
+            case ["bind"]:
+                return tuple(dict.fromkeys(values["bind"]))
+        values["bind"] = (Address("tcp", DEFAULT_HOST, DEFAULT_PORT),)
+        return tuple(values["bind"])
+
+    def _check(self) -> None:
+        """What options ask of each other. Raises ConfigError."""
+        values, text = self._values, self._text
+        if values["workers"] > 1:
+            raise ConfigError(
+                f"{text('workers')}: {values['workers']} worker processes asked for, gateway runs one so far; say"
+                " --workers 1, and use --threads for more requests at a time"
+            )
+        if values["certfile"] is None:
+            for name in ("keyfile", "keyfile_password", "ca_certs", "ciphers"):
+                if values[name] is not None:
+                    raise ConfigError(f"{text(name)}: TLS needs a certificate; give --certfile as well")
+            if values["cert_reqs"] != "none":
+                raise ConfigError(f"{text('cert_reqs')}: TLS needs a certificate; give --certfile as well")
+        elif values["keyfile"] is None and not holds_key(values["certfile"]):
+            raise ConfigError(f"{text('certfile')}: {values['certfile']} holds no private key; give --keyfile as well")
+        if values["cert_reqs"] != "none" and values["ca_certs"] is None:
+            raise ConfigError(
+                f"{text('cert_reqs')}: client certificates are checked against those in --ca-certs; give it as well"
+            )
+        if values["factory"] and isinstance(values["app"], str) and values["app"].endswith(")"):
+            raise ConfigError(f"{text('factory')}: {values['app']!r} is called already; leave --factory out")
+        whole, field = values["limit_request_fields_size"], values["limit_request_field_size"]
+        if whole and field > whole and self._sources["limit_request_field_size"] is not DEFAULT:
+            raise ConfigError(
+                f"{text('limit_request_field_size')}: one field may have {field} bytes but all of them only {whole};"
+                " raise --limit-request-fields-size too"
+            )
+
+
+def keyword(name: str) -> Option:
+    """The option a keyword names. Raises ConfigError with a suggestion."""
+    option = find(name)
+    if option is None:
+        raise ConfigError(f"there is no option {name!r}{suggest(name, table.NAMES)}")
+    return option
+
+
+def holds_key(path: str) -> bool:
+    """Whether the PEM file at `path` holds a private key; also when it can't be read, which is reported elsewhere."""
+    try:
+        with open(path, "rb") as file:
+            return b"PRIVATE KEY-----" in file.read()
+    except OSError:
+        return True

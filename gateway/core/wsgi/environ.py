@@ -1,0 +1,103 @@
+"""The `environ` dictionary (PEP 3333, "environ Variables"): built on the loop, before a thread is spent.
+
+Three layers: what one server has for all requests (`base_environ`), what the request head says
+(`RequestHead.environ`) and what is known about this exchange (`stream_environ`). The process's environment is
+not in it: applications read `os.environ` themselves, and a request must not be able to be mistaken for it.
+
+Every str holds bytes as latin-1 (PEP 3333, "Unicode Issues").
+"""
+
+from typing import Any
+
+from ..http.stream import HTTPStream
+from .filewrapper import FileWrapper
+
+# What every request sets. The base has places for it, so that its copies need not grow.
+EVERY_REQUEST = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "RAW_URI",
+    "REQUEST_URI",
+    "SERVER_PROTOCOL",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "REMOTE_ADDR",
+    "wsgi.url_scheme",
+    "wsgi.input",
+    "wsgi.early_hints",
+    "gateway.send_trailers",
+    "gateway.client_disconnected",
+)
+
+
+def base_environ(*, errors: object, multithread: bool, multiprocess: bool, server_software: str) -> dict:
+    """What is the same for all requests. `errors` is the text stream for `wsgi.errors`."""
+    return dict.fromkeys(EVERY_REQUEST, "") | {
+        "SERVER_SOFTWARE": server_software,
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.errors": errors,
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False,
+        # The input ends where the content ends, also when it is chunked: an application may read to the end.
+        "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": FileWrapper,
+    }
+
+
+def stream_environ(stream: HTTPStream, base: dict) -> dict:
+    """The environ of one request, but for what belongs to the running call (input and callables)."""
+    environ: dict = stream.head.environ(base)
+    scheme = stream.scheme
+    environ["wsgi.url_scheme"] = scheme
+    server: Any = stream.server
+    if server is None or server[1] is None:
+        # A Unix socket has no name a client could use; PEP 3333 requires both variables.
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = host_and_port(stream.head.host, scheme)
+    else:
+        environ["SERVER_NAME"] = server[0]
+        environ["SERVER_PORT"] = str(server[1])
+    client: Any = stream.client
+    if client is None:
+        # RFC 3875 4.1.8 wants the variable; on a Unix socket there is no address.
+        environ["REMOTE_ADDR"] = ""
+    else:
+        environ["REMOTE_ADDR"] = client[0]
+        # A proxy that names the client by address only leaves no port.
+        if client[1]:
+            environ["REMOTE_PORT"] = str(client[1])
+    if stream.root_path:
+        set_script_name(environ, stream.root_path)
+    return environ
+
+
+def set_script_name(environ: dict, root_path: str) -> int:
+    """Split the path into SCRIPT_NAME, the application's root, and PATH_INFO, the place in it. Returns 0.
+
+    A path that does not begin with the root is left as it is: a proxy has removed the root already.
+    """
+    root = root_path.rstrip("/")
+    if not root:
+        return 0
+    if not root.isascii():
+        root = root.encode("utf-8", "surrogateescape").decode("latin-1")
+    environ["SCRIPT_NAME"] = root
+    path: str = environ["PATH_INFO"]
+    if path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
+        environ["PATH_INFO"] = path[len(root) :]
+    return 0
+
+
+def host_and_port(host: bytes | None, scheme: str) -> tuple:
+    """Name and port, both str, out of a Host field that has been validated; the scheme's port for none."""
+    port = "443" if scheme == "https" else "80"
+    if not host:
+        return "localhost", port
+    text = host.decode("latin-1")
+    # RFC 3986 3.2.2: colons inside an IP-literal are in brackets.
+    colon = text.rfind(":")
+    if colon > text.rfind("]"):
+        return text[:colon], text[colon + 1 :] or port
+    return text, port

@@ -1,0 +1,72 @@
+"""`wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling")."""
+
+import io
+import os
+import stat
+import tempfile
+from typing import Any
+
+# Their read() is read(2) on the descriptor, at a position they know. A subclass may do anything in between
+# (gzip.GzipFile has a descriptor, too, with other bytes behind it), so the exact types count.
+RAW_FILE = io.FileIO
+BUFFERED_FILES = (io.BufferedReader, io.BufferedRandom)
+# What NamedTemporaryFile returns: a proxy that only adds deletion.
+TEMPORARY_FILE = tempfile._TemporaryFileWrapper  # noqa: SLF001
+
+
+class FileWrapper:
+    """An iterable over `filelike.read(block_size)`, which the server may replace with sendfile(2).
+
+    `block_size` is in bytes. `offset` and `count` are set by `locate`.
+    """
+
+    __slots__ = ("block_size", "count", "filelike", "offset")
+
+    def __init__(self, filelike: Any, block_size: int = 65536) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        self.offset = 0
+        self.count = 0
+
+    def __iter__(self) -> "FileWrapper":
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self.block_size)
+        if data:
+            return data
+        raise StopIteration
+
+    def close(self) -> None:
+        """Close the file, if it can be closed."""
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()
+
+    def locate(self) -> int:
+        """Find out what is left to read of a regular file, from its current position.
+
+        Sets `offset` and `count` (bytes) and returns the file's descriptor; -2 if only `read` can tell what
+        the content is.
+        """
+        file = self.filelike
+        if type(file) is TEMPORARY_FILE:
+            file = file.file
+        try:
+            if type(file) in BUFFERED_FILES:
+                if type(file.raw) is not RAW_FILE:
+                    return -2
+                if file.writable():
+                    file.flush()
+            elif type(file) is not RAW_FILE:
+                return -2
+            descriptor: int = file.fileno()
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return -2
+            self.offset = file.tell()
+        except (OSError, ValueError):
+            # Closed, or not seekable: read() will say what is wrong.
+            return -2
+        self.count = max(status.st_size - self.offset, 0)
+        return descriptor

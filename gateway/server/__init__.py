@@ -1,0 +1,1 @@
+"""One process: listeners, one event loop, threads, the application's lifespan, draining."""

@@ -1,0 +1,126 @@
+"""From options to the objects of the request path: the application, its handler, and the service they work for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from gateway import loader, log
+from gateway._version import __version__
+from gateway.backend import Backend
+from gateway.config.addresses import Address
+from gateway.config.settings import Config, LogSettings
+from gateway.errors import ConfigError
+
+from .threads import thread_pool_class
+
+
+def load_app(app: Any, config: Config) -> loader.LoadedApp:
+    """The application, loaded as the options say. Raises ConfigError and AppLoadError."""
+    if isinstance(app, loader.LoadedApp):
+        return app
+    settings = config.application
+    if app is None:
+        app = settings.app
+    if app is None:
+        raise ConfigError("no application given; say which, as in: Server('app:app')")
+    return loader.load(
+        app,
+        factory=settings.factory,
+        app_dir=settings.app_dir,
+        interface=settings.interface,
+        pythonpath=settings.pythonpath,
+    )
+
+
+def asgi3(loaded: loader.LoadedApp) -> Any:
+    """The application as a single callable."""
+    if loaded.kind != "asgi2":
+        return loaded.app
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        await loaded.app(scope)(receive, send)
+
+    return call
+
+
+def addresses_of(config: Config, has_sockets: bool) -> Sequence[Address]:
+    """Where to listen; with sockets of the caller's, not at the default address."""
+    told = any(config.source(name).rank for name in ("bind", "host", "port", "uds", "fd"))
+    return () if has_sockets and not told else config.listen.addresses
+
+
+def program_loggers(settings: LogSettings) -> log.Loggers:
+    """The logs of a server inside a program, which has its own idea of logging: only what it asks for is set up."""
+    error = logging.getLogger(log.ERROR_LOGGER)
+    if settings.access_logfile is not None:
+        try:
+            file = log.AccessFile(settings.access_logfile, error.error)
+        except OSError as problem:
+            raise ConfigError(f"access_logfile: can't open {settings.access_logfile}: {problem.strerror}")
+        return log.Loggers(error, file.write, None, file)
+    access = logging.getLogger(log.ACCESS_LOGGER)
+    if access.handlers:
+        return log.Loggers(error, lambda line: access.info("%s", log.text_of(line)))
+    return log.Loggers(error, None)
+
+
+def make_pool(backend: Backend, config: Config, loop: asyncio.AbstractEventLoop, logger: logging.Logger) -> Any:
+    """The threads for a WSGI application, not started."""
+    settings = config.wsgi
+    make = thread_pool_class(backend.module("kernels.base"))
+    return make(loop, settings.threads, settings.limit_thread_queue, log=logger)
+
+
+def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, logger: logging.Logger) -> Any:
+    """What starts a WSGI application for each stream."""
+    settings = config.wsgi
+    return backend.module("wsgi.task").WSGIHandler(
+        app,
+        pool,
+        errors=backend.module("wsgi.errors").ErrorStream(logger.error),
+        multithread=settings.threads > 1,
+        multiprocess=False,
+        server_software=f"gateway/{__version__}",
+        queue_timeout=settings.timeout_thread_queue,
+        sendfile=settings.sendfile,
+    )
+
+
+def make_service(backend: Backend, config: Config, handler: Any, logger: logging.Logger, access: Any) -> Any:
+    """What all connections share. `access` takes finished access lines, None for no log. Raises ConfigError."""
+    limits = backend.module("http.limits")
+    service = backend.module("http.service")
+    response = config.response
+    return service.Service(
+        limits=config.limits(limits.Limits),
+        timeouts=config.timeouts(limits.Timeouts),
+        clock=backend.module("kernels.base").Clock(time.monotonic()),
+        handler=handler,
+        log=logger,
+        access_log=make_access_log(backend, config.log, access),
+        forwarded=make_forwarded(backend, config),
+        server_header=b"gateway" if response.server_header else b"",
+        date_header=response.date_header,
+        extra_fields=response.extra_fields,
+        header_map=getattr(service, f"HEADER_MAP_{response.header_map.upper()}"),
+        root_path=config.application.root_path,
+    )
+
+
+def make_access_log(backend: Backend, settings: LogSettings, access: Any) -> Any:
+    """What makes access lines, None for no log. Raises ConfigError."""
+    if access is None:
+        return None
+    try:
+        return backend.module("kernels.accesslog").AccessLogger(settings.access_log_format, access)
+    except ValueError as error:
+        raise ConfigError(f"--access-log-format: {error}")
+
+
+def make_forwarded(backend: Backend, config: Config) -> Any:
+    """What judges the fields that proxies set; None where there is nothing to do."""
+    return None

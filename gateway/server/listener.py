@@ -1,0 +1,453 @@
+"""Listener: a listening socket, from its address to the connections it accepts.
+
+The accept loop is our own, a reader on the non-blocking socket, because of three things that `loop.create_server`
+leaves to chance: a bound on the connections accepted in one turn, what happens when the process is out of
+descriptors, and that connections the kernel has already accepted for us are served before the socket is closed,
+where a plain close resets them. Loops without readers (Windows' proactor) get `loop.create_server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from logging import Logger
+
+from gateway.config.addresses import Address
+from gateway.errors import GatewayError
+
+ACCEPTS_PER_TURN = 64
+"""Connections accepted in one turn of the loop."""
+
+ACCEPTS_AT_DRAIN = 65536
+"""Connections taken from the queue before closing: the kernel's own upper bound for a backlog is below."""
+
+ACCEPT_PAUSE = 0.5
+"""Seconds without accepting when descriptors or memory ran out."""
+
+LOG_INTERVAL = 30.0
+"""Seconds between two log lines about that."""
+
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+# accept(2): errors of the connection that is being accepted, not of the listener; the next one may be fine.
+CONNECTION_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENONET",
+        "ENOPROTOOPT",
+        "EOPNOTSUPP",
+        "EPERM",
+        "EPROTO",
+    )
+    if hasattr(errno, name)
+)
+
+Peer = tuple[str, int | None] | None
+"""One end of a connection as scope and environ show it: (host, port), (path, None), or None when unknown."""
+
+Accepted = Callable[[socket.socket, Peer, Peer], None]
+"""Called with a new, non-blocking socket, the client's address and ours."""
+
+
+class BindError(GatewayError, OSError):
+    """An address can't be listened at. The message is one line: the address, the cause, what to do."""
+
+
+class Listener:
+    """One listening socket.
+
+    `unlink` is the path of the socket file this listener has created, or None.
+    """
+
+    def __init__(self, sock: socket.socket, *, unlink: str | None = None) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.unlink = unlink
+        self.inode = file_identity(unlink) if unlink else None
+        self.server = own_address(sock)
+        # Of a wildcard address only the connection itself knows which one it came in at.
+        self.wildcard = self.server is not None and self.server[0] in ("0.0.0.0", "::")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._accepted: Accepted | None = None
+        self._log: Logger | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._logged = -LOG_INTERVAL
+        self._server: asyncio.Server | None = None
+
+    @property
+    def address(self) -> tuple[str, int] | str:
+        """(host, port) with the port the system chose, or a path; an abstract socket's starts with "@"."""
+        if self.server is None:
+            return ""
+        host, port = self.server
+        return host if port is None else (host, port)
+
+    def url(self, scheme: str) -> str:
+        """For people: "http://127.0.0.1:8000", or "unix:/run/app.sock"."""
+        address = self.address
+        if isinstance(address, str):
+            return f"unix:{address}"
+        host, port = address
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    def start(self, loop: asyncio.AbstractEventLoop, accepted: Accepted, log: Logger) -> None:
+        """Accept connections. Raises NotImplementedError on a loop without readers; then use `start_server`."""
+        self._loop = loop
+        self._accepted = accepted
+        self._log = log
+        loop.add_reader(self.sock.fileno(), self._accept)
+
+    async def start_server(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        factory: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None = None,
+        handshake_timeout: float | None = None,
+    ) -> None:
+        """Accept connections with the loop's own means, where `start` can't. `handshake_timeout` is seconds."""
+        self._server = await loop.create_server(
+            factory, sock=self.sock, ssl=tls, ssl_handshake_timeout=handshake_timeout if tls is not None else None
+        )
+
+    def _accept(self) -> None:
+        self._accept_some(ACCEPTS_PER_TURN)
+
+    def _accept_some(self, count: int) -> bool:
+        """Accept up to `count` connections. False when there was an end to them."""
+        accepted = self._accepted
+        assert accepted is not None
+        for _ in range(count):
+            try:
+                sock, peer = self.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                if error.errno in CONNECTION_ERRORS:
+                    continue
+                self._suspend(error)
+                return False
+            sock.setblocking(False)
+            accepted(sock, client_address(peer), own_address(sock) if self.wildcard else self.server)
+        return True
+
+    def _suspend(self, error: OSError) -> None:
+        """Stop accepting for a while: the kernel would report the socket ready at once, again and again."""
+        loop = self._loop
+        if loop is None or self._pause is not None:
+            return
+        assert self._log is not None
+        loop.remove_reader(self.sock.fileno())
+        self._pause = loop.call_later(ACCEPT_PAUSE, self._resume)
+        now = time.monotonic()
+        if now - self._logged >= LOG_INTERVAL:
+            self._logged = now
+            what = "Can't accept connections at"
+            if error.errno in OUT_OF_RESOURCES:
+                what = "Out of file descriptors or memory, can't accept connections at"
+            self._log.error(
+                "%s %s: %s. Trying again every %g s; raise the limit (ulimit -n) or lower the number of connections.",
+                what,
+                self.url("tcp"),
+                error.strerror,
+                ACCEPT_PAUSE,
+            )
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._loop is not None:
+            self._loop.add_reader(self.sock.fileno(), self._accept)
+
+    def stop(self) -> None:
+        """Accept what the kernel has queued, and then no more.
+
+        The socket stays open until `close`. A connection that arrives in between waits in the queue; between the
+        last accept and `close` nothing may be awaited.
+        """
+        if self._server is not None:
+            self._server.close()
+            return
+        if self._loop is None:
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        else:
+            self._loop.remove_reader(self.sock.fileno())
+        self._accept_some(ACCEPTS_AT_DRAIN)
+        if self._pause is not None:
+            # Out of descriptors: what is queued now can't be served.
+            self._pause.cancel()
+            self._pause = None
+        self._loop = None
+
+    def close(self) -> None:
+        """Close the socket, and remove its file if that is still the one we created."""
+        self.sock.close()
+        if self.unlink is not None:
+            if self.inode is not None and file_identity(self.unlink) == self.inode:
+                try:
+                    os.unlink(self.unlink)
+                except OSError:
+                    pass
+            self.unlink = None
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of a file, None without one."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def client_address(peer: object) -> Peer:
+    """What accept(2) reports as the client's address."""
+    if isinstance(peer, tuple):
+        return plain_host(peer[0]), peer[1]
+    # Unix sockets: clients hardly ever have a name.
+    return None
+
+
+def own_address(sock: socket.socket) -> Peer:
+    """The local address of a socket; a Unix socket's is (path, None), an abstract one's ("@name", None)."""
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        return plain_host(name[0]), name[1]
+    if isinstance(name, bytes):
+        return "@" + name[1:].decode("utf-8", "replace"), None
+    return name or "", None
+
+
+def plain_host(host: str) -> str:
+    """`host` without the form in which a dual-stack socket shows IPv4 addresses (RFC 4291 2.5.5.2)."""
+    if host.startswith("::ffff:") and "." in host:
+        return host[7:]
+    return host
+
+
+def open_listeners(
+    addresses: Iterable[Address],
+    *,
+    backlog: int = 2048,
+    reuse_port: bool = False,
+    unix_mode: int | None = None,
+    sockets: Sequence[socket.socket] = (),
+) -> list[Listener]:
+    """Listen at all `addresses`, and with duplicates of the caller's `sockets`, which stay the caller's to close.
+
+    `backlog` is how many connections the kernel may queue, `unix_mode` the mode of a new socket file (None: as the
+    umask says). Raises BindError, and then listens at none of them.
+    """
+    addresses = list(addresses)
+    listeners: list[Listener] = []
+    # "[::]" takes the IPv4 addresses of its port too, unless they are asked for on their own.
+    ipv4_ports = {a.port for a in addresses if a.kind == "tcp" and a.host == "0.0.0.0" and a.port}
+    try:
+        for address in addresses:
+            if address.kind == "tcp":
+                dual = address.host == "::" and address.port not in ipv4_ports
+                listeners += bind_tcp(address, backlog, reuse_port, dual)
+            elif address.kind == "unix":
+                listeners.append(bind_unix(address, backlog, unix_mode))
+            elif address.kind == "abstract":
+                listeners.append(bind_abstract(address, backlog))
+            else:
+                listeners.append(adopt(inherited(address), str(address), backlog))
+        for sock in sockets:
+            listeners.append(adopt(sock.dup(), "the given socket", backlog))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> list[Listener]:
+    """Listen at a TCP address: at each one of them, if a name has several. Raises BindError."""
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+    except OSError as error:
+        raise BindError(f"Cannot listen at {address}: the host name can't be resolved ({error.strerror or error}).")
+    listeners: list[Listener] = []
+    failure: OSError | None = None
+    port = address.port
+    for family, target in dict.fromkeys((entry[0], entry[4]) for entry in found):
+        if port and not address.port:
+            # One port for all addresses of a name, though the system chose it.
+            target = (target[0], port, *target[2:])
+        try:
+            listener = Listener(tcp_socket(family, target, backlog, reuse_port, dual))
+        except OSError as error:
+            # "localhost" names ::1 on hosts that have no IPv6: the others do.
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                failure = error
+                continue
+            for listener in listeners:
+                listener.close()
+            raise bind_error(str(address), error)
+        listeners.append(listener)
+        if listener.server is not None and listener.server[1] is not None:
+            port = listener.server[1]
+    if not listeners:
+        assert failure is not None
+        raise bind_error(str(address), failure)
+    return listeners
+
+
+def tcp_socket(
+    family: socket.AddressFamily, target: object, backlog: int, reuse_port: bool, dual: bool
+) -> socket.socket:
+    """A listening TCP socket. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            # Restarts need not wait for old connections in TIME_WAIT. (On Windows this would allow hijacking.)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        set_nodelay(sock)
+        sock.bind(target)  # type: ignore[arg-type]
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def set_nodelay(sock: socket.socket) -> None:
+    """Send small segments at once. Accepted sockets inherit this from the listening one."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def bind_unix(address: Address, backlog: int, mode: int | None) -> Listener:
+    """Listen at a Unix socket in the file system, replacing one that nobody listens at. Raises BindError."""
+    path = address.path
+    remove_stale(address)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if mode is None:
+            sock.bind(path)
+        else:
+            # The file must at no time be more accessible than asked for.
+            old = os.umask(0o777 & ~mode)
+            try:
+                sock.bind(path)
+            finally:
+                os.umask(old)
+            os.chmod(path, mode)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise bind_error(str(address), error)
+    return Listener(sock, unlink=os.path.abspath(path))
+
+
+def remove_stale(address: Address) -> None:
+    """Remove the socket file of a server that is gone. Raises BindError when it isn't, or for another file."""
+    path = address.path
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise BindError(f"Cannot listen at {address}: this file exists and is no socket; choose another path.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A server with a full queue must not hold us up: it is there.
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            try:
+                os.unlink(path)
+            except OSError as error:
+                raise bind_error(str(address), error)
+            return
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise bind_error(str(address), error)
+    raise bind_error(str(address), OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+
+
+def bind_abstract(address: Address, backlog: int) -> Listener:
+    """Listen at an abstract Unix socket (unix(7)). Raises BindError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind("\0" + address.path)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise bind_error(str(address), error)
+    return Listener(sock)
+
+
+def inherited(address: Address) -> socket.socket:
+    """The socket that is this process's descriptor `address.fd`. Raises BindError."""
+    try:
+        sock = socket.socket(fileno=address.fd)
+    except OSError as error:
+        cause = "it is not open" if error.errno == errno.EBADF else f"it is no socket ({error.strerror})"
+        raise BindError(
+            f"Cannot listen at {address}: {cause}; the process that starts this one has to open it and pass it on."
+        )
+    sock.set_inheritable(False)
+    return sock
+
+
+def adopt(sock: socket.socket, name: str, backlog: int) -> Listener:
+    """A listener for a socket that exists; one that does not listen yet is made to. Raises BindError."""
+    try:
+        if sock.type != socket.SOCK_STREAM:
+            raise BindError(f"Cannot listen at {name}: it is no stream socket.")
+        if not listening(sock):
+            sock.listen(backlog)
+        set_nodelay(sock)
+        return Listener(sock)
+    except OSError as error:
+        sock.close()
+        if isinstance(error, BindError):
+            raise
+        raise bind_error(name, error)
+
+
+def listening(sock: socket.socket) -> bool:
+    """Whether a socket is listening already: another `listen` would change its queue."""
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except (AttributeError, OSError):
+        return False
+
+
+def bind_error(name: str, error: OSError) -> BindError:
+    """One line for an address that can't be listened at: cause, and what to do."""
+    cause = (error.strerror or str(error)).lower()
+    code = error.errno
+    if code == errno.EADDRINUSE:
+        advice = "another program listens there; stop it, or choose another address with --bind"
+    elif code == errno.EACCES:
+        advice = "ports below 1024 and other users' folders need more rights; choose another address with --bind"
+    elif code == errno.EADDRNOTAVAIL:
+        advice = "this machine does not have that address; 0.0.0.0 is all IPv4 addresses, [::] is all addresses"
+    elif code == errno.ENOENT:
+        advice = "create the folder first"
+    else:
+        advice = "choose another address with --bind"
+    return BindError(f"Cannot listen at {name}: {cause}; {advice}.")

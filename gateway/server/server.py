@@ -1,0 +1,611 @@
+"""Server: one application, on its listeners, in one event loop; from start to drained stop.
+
+::
+
+    NEW ---> STARTING ---> STARTED ---> STOPPING ---> STOPPED
+                 |                                       ^
+                 +------------- failed ------------------+
+
+Starting: bind, application startup, accept. The sockets are bound first, so that a busy port is noticed before the
+application opens its databases, and clients wait in the kernel's queue meanwhile.
+
+Stopping: accept what the kernel has queued and close the listeners, close idle connections, let exchanges finish with
+"Connection: close" until the grace period is over, cut off the rest, application shutdown, threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from gateway import log
+from gateway._version import __version__
+from gateway.backend import Backend, current
+from gateway.config.settings import Config
+from gateway.errors import EXIT_OK, AppLoadError
+from gateway.tls import make_ssl_context
+
+from .assembly import (
+    addresses_of,
+    asgi3,
+    load_app,
+    make_pool,
+    make_service,
+    make_wsgi_handler,
+    program_loggers,
+)
+from .lifespan import Lifespan
+from .listener import Listener, open_listeners
+from .protocol import Acceptor, Protocol
+from .worker import (
+    Signals,
+    Terminated,
+    Watchdog,
+    loop_factory,
+    loop_name,
+    raise_descriptor_limit,
+    terminated_by_signal,
+)
+
+NEW, STARTING, STARTED, STOPPING, STOPPED = "new", "starting", "started", "stopping", "stopped"
+
+TICK = 0.25
+"""Seconds between two looks at the clock and at the connections' deadlines: how late a timeout may be."""
+
+POLL = 0.02
+"""Seconds between two looks at what is still running, while stopping."""
+
+FRESH = 1.0
+"""Seconds in which a new connection's first request may be on its way when we stop: it is still served."""
+
+LINGER = 1.0
+"""Seconds that connections which only wait for the client to close get, while stopping."""
+
+CLEANUP = 1.0
+"""Seconds for what was cut off to clean up."""
+
+EXIT_TIME = 5.0
+"""Seconds from the server's end to the process's; and beyond the timeouts that bound the server's."""
+
+
+class Server:
+    """Serves one application. Can be used once::
+
+        server = Server(app, threads=4, bind="127.0.0.1:0")
+        await server.serve()                    # until shutdown() or, with handle_signals, a signal
+
+        async with Server(app) as server: ...   # started inside, stopped after
+
+        with Server(app).run_in_thread() as server: ...  # the same, with a loop of its own in a thread
+
+    `app` is an application, a target such as "module:app", or a `LoadedApp`; None takes the one of `config`.
+    `options` are those of `Config`, on top of `config`. `sockets` are listened at too, or instead of the default
+    address where no other is given; they stay the caller's to close. `handle_signals`: TERM and INT stop gracefully,
+    a second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
+    used as the program has set it up. `backend` is one of `gateway.backend`.
+
+    Raises ConfigError and AppLoadError.
+    """
+
+    def __init__(
+        self,
+        app: Any = None,
+        config: Config | None = None,
+        *,
+        backend: Backend | None = None,
+        sockets: Sequence[socket.socket] = (),
+        handle_signals: bool = False,
+        loggers: log.Loggers | None = None,
+        watchdog: Watchdog | None = None,
+        **options: Any,
+    ) -> None:
+        if config is None:
+            config = Config(**options)
+        elif options:
+            config = config.replace(**options)
+        self.config = config
+        self.backend = current if backend is None else backend
+        self.sockets = tuple(sockets)
+        self.handle_signals = handle_signals
+        self.loaded = load_app(app, config)
+        self.tls = None if config.tls is None else make_ssl_context(config.tls)
+        self.loggers = loggers or program_loggers(config.log)
+        self.log = self.loggers.error
+        self.service: Any = None
+        self.acceptor: Acceptor | None = None
+        self.listeners: list[Listener] = []
+        self.pool: Any = None
+        self.state = NEW
+        self._owns_loggers = loggers is None
+        self._watchdog = watchdog
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lifespan: Lifespan | None = None
+        self._signals: Signals | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._addresses: list[tuple[str, int] | str] = []
+        # Thread-safe, and for any loop to wait on: an exception, or None once started.
+        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._grace: float | None = None
+        self._asked = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._stop_task: asyncio.Task[None] | None = None
+
+    # For the program around it
+
+    @property
+    def addresses(self) -> list[tuple[str, int] | str]:
+        """Where it listens: (host, port) with the real port, or a Unix socket's path. Empty before the start."""
+        return list(self._addresses)
+
+    @property
+    def started(self) -> bool:
+        """Whether it accepts connections."""
+        return self.state == STARTED
+
+    async def wait_started(self) -> None:
+        """Wait until it accepts connections, from any loop. Raises what made the start fail."""
+        await asyncio.shield(asyncio.wrap_future(self._ready))
+
+    async def serve(self) -> None:
+        """Start, and run until told to stop. Cancelling it stops at once. Raises what `start` raises."""
+        try:
+            await self.start()
+        except Stopped:
+            return
+        try:
+            await self._asked.wait()
+        except asyncio.CancelledError:
+            await self._end(0.0)
+            raise
+        await self._end(None)
+
+    async def start(self) -> None:
+        """Listen, start the application, accept connections.
+
+        Raises BindError, AppLoadError (the application's startup failed) and RuntimeError (used before).
+        """
+        if self.state != NEW:
+            raise RuntimeError(f"this server is {self.state}; a Server runs once, make another one")
+        self.state = STARTING
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._start(self._loop)
+        except BaseException as error:
+            await self._clean_up()
+            self.state = STOPPED
+            self._ready.set_exception(error if isinstance(error, Exception) else Stopped())
+            self._finished.set_result(None)
+            raise
+        self.state = STARTED
+        self._ready.set_result(None)
+
+    async def shutdown(self, grace: float | None = None) -> None:
+        """Stop, and wait until everything is stopped; from any loop.
+
+        `grace` is seconds for what is running to finish (default: the option graceful_timeout).
+        """
+        if self.state == NEW:
+            self.state = STOPPED
+            return
+        self.ask_shutdown(grace)
+        await asyncio.shield(asyncio.wrap_future(self._finished))
+
+    def ask_shutdown(self, grace: float | None = None) -> None:
+        """Have it stop, from any thread; `grace` as for `shutdown`. Returns at once."""
+        loop = self._loop
+        if loop is None or self._finished.done():
+            return
+        try:
+            loop.call_soon_threadsafe(self._ask, grace)
+        except RuntimeError:
+            # The loop was closed in between.
+            pass
+
+    async def __aenter__(self) -> Server:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    @contextlib.contextmanager
+    def run_in_thread(self) -> Iterator[Server]:
+        """A loop of its own, in a thread: ready inside the block, stopped after it. Raises what `start` raises."""
+        if self.state != NEW:
+            raise RuntimeError(f"this server is {self.state}; a Server runs once, make another one")
+        failure: list[BaseException] = []
+
+        def main() -> None:
+            try:
+                with asyncio.Runner(loop_factory=loop_factory(self.config.asgi.loop)) as runner:
+                    runner.run(self.serve())
+            except BaseException as error:
+                failure.append(error)
+                if not self._ready.done():
+                    self._ready.set_exception(error)
+
+        thread = threading.Thread(target=main, name="gateway-server", daemon=True)
+        thread.start()
+        try:
+            self._ready.result()
+        except BaseException:
+            thread.join()
+            raise
+        try:
+            yield self
+        finally:
+            self.ask_shutdown()
+            thread.join()
+        if failure:
+            raise failure[0]
+
+    # Starting
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        config = self.config
+        raise_descriptor_limit(self.log)
+        if self.handle_signals:
+            more = (signal.SIGUSR1,) if self._owns_logs() else ()
+            self._signals = Signals(loop, self._signal, early=self._signal_early, more=more)
+            self._signals.install()
+        self.log.info("Starting gateway %s", __version__)
+        for notice in config.notices:
+            self.log.info("%s", notice)
+        self.listeners = open_listeners(
+            addresses_of(config, bool(self.sockets)),
+            backlog=config.listen.backlog,
+            reuse_port=config.listen.reuse_port,
+            unix_mode=config.listen.uds_mode,
+            sockets=self.sockets,
+        )
+        self._addresses = [listener.address for listener in self.listeners]
+        state: dict[str, Any] = {}
+        if self.loaded.interface == "asgi":
+            await self._start_application(state)
+        if self.loaded.interface == "asgi":
+            handler = self._asgi_handler(loop, state)
+        else:
+            self.pool = make_pool(self.backend, config, loop, self.log)
+            self.pool.start()
+            handler = make_wsgi_handler(self.backend, config, self.loaded.app, self.pool, self.log)
+        self.service = make_service(self.backend, config, handler, self.log, self.loggers.access)
+        self.acceptor = Acceptor(
+            loop,
+            self.backend,
+            self.service,
+            self.backend.module("http1.connection").HTTP1Connection,
+            tls=self.tls,
+            handshake_timeout=config.tls.handshake_timeout if config.tls is not None else 0.0,
+            sendfile=config.wsgi.sendfile,
+            log=self.log,
+        )
+        self._tick()
+        await self._accept(loop)
+
+    async def _start_application(self, state: dict[str, Any]) -> None:
+        """Lifespan startup; given up when asked to stop meanwhile."""
+        settings = self.config.asgi
+        self._lifespan = Lifespan(
+            asgi3(self.loaded),
+            state,
+            mode=settings.lifespan,  # type: ignore[arg-type]
+            startup_timeout=settings.lifespan_startup_timeout,
+            shutdown_timeout=settings.lifespan_shutdown_timeout,
+            log=self.log,
+        )
+        startup = asyncio.ensure_future(self._lifespan.startup())
+        asked = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait([startup, asked], return_when=asyncio.FIRST_COMPLETED)
+            if not startup.done():
+                raise Stopped
+            startup.result()
+        finally:
+            asked.cancel()
+            if not startup.done():
+                startup.cancel()
+                await asyncio.wait([startup])
+
+    def _asgi_handler(self, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Any:
+        # "state" is in the scope when the application supports lifespan (ASGI lifespan, "Lifespan State").
+        supported = self._lifespan is not None and self._lifespan.supported
+        asgi2 = self.loaded.kind == "asgi2"
+        make = self.backend.module("asgi.cycle").ASGIHandler
+        return make(self.loaded.app, loop, self.log, state if supported else None, asgi2)
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to accept connections, and say so."""
+        acceptor = self.acceptor
+        assert acceptor is not None
+        for listener in self.listeners:
+            try:
+                listener.start(loop, acceptor.accepted, self.log)
+            except NotImplementedError:
+                timeout = acceptor.handshake_timeout or None
+                await listener.start_server(loop, acceptor.late_protocol, self.tls, timeout)
+        self.log.info(
+            "Using interface: %s (%s), backend %s, loop %s%s",
+            self.loaded.kind,
+            "auto-detected" if self.config.application.interface == "auto" else "as told",
+            self.backend.describe(),
+            loop_name(loop),
+            f", threads {self.pool.size}" if self.pool is not None else "",
+        )
+        for listener in self.listeners:
+            self.log.info("Listening at: %s (%d)", listener.url(acceptor.scheme), os.getpid())
+
+    def _tick(self) -> None:
+        """The one timer: clock, Date, deadlines."""
+        now = time.monotonic()
+        self.service.refresh(now, time.time())
+        if self.acceptor is not None:
+            self.acceptor.tick(now)
+        assert self._loop is not None
+        self._timer = self._loop.call_later(TICK, self._tick)
+
+    # Stopping
+
+    def _signal_early(self, number: int) -> None:
+        """In the signal handler: see to it that the process ends even when the loop does not turn any more."""
+        watchdog = self._watchdog
+        if watchdog is None or number not in (signal.SIGINT, signal.SIGTERM):
+            return
+        config = self.config
+        lifespan = config.asgi.lifespan_shutdown_timeout if self.loaded.interface == "asgi" else 0.0
+        watchdog.arm(config.graceful_timeout + lifespan + EXIT_TIME)
+
+    def _signal(self, number: int) -> None:
+        """On the loop: a signal has arrived."""
+        name = signal.Signals(number).name.removeprefix("SIG").lower()
+        self.log.info("Handling signal: %s", name)
+        if name == "usr1":
+            self.loggers.reopen()
+            return
+        if name == "quit" or (name == "int" and self._asked.is_set()):
+            self._at_once.set()
+            if self._watchdog is not None:
+                self._watchdog.arm(EXIT_TIME)
+        self._ask(None)
+
+    def _ask(self, grace: float | None) -> None:
+        if not self._asked.is_set():
+            self._grace = grace
+            self._asked.set()
+        if self.state == STARTED:
+            self._begin_stop()
+
+    def _begin_stop(self) -> asyncio.Task[None]:
+        if self._stop_task is None:
+            self.state = STOPPING
+            self._stop_task = asyncio.create_task(self._stop(), name="gateway-stop")
+        return self._stop_task
+
+    async def _end(self, grace: float | None) -> None:
+        """Stop, and wait for it."""
+        if grace is not None and not self._asked.is_set():
+            self._ask(grace)
+        elif self.state == STARTED:
+            self._begin_stop()
+        assert self._stop_task is not None
+        await asyncio.shield(self._stop_task)
+
+    async def _stop(self) -> None:
+        grace = self.config.graceful_timeout if self._grace is None else self._grace
+        self.log.info("Shutting down")
+        try:
+            await self._drain(grace)
+            if self._lifespan is not None and not self._at_once.is_set():
+                await self._unless_at_once(self._lifespan.shutdown())
+        except Exception:
+            self.log.exception("Internal error: stopping failed")
+        finally:
+            await self._clean_up()
+            self.state = STOPPED
+            self.log.info("Shutdown complete")
+            if self._owns_loggers:
+                self.loggers.close()
+            self._finished.set_result(None)
+
+    async def _drain(self, grace: float) -> None:
+        """Stop accepting, let what is running finish for at most `grace` seconds, cut off the rest."""
+        acceptor = self.acceptor
+        assert acceptor is not None
+        begin = time.monotonic()
+        end = begin + grace
+        for listener in self.listeners:
+            listener.stop()
+            listener.close()
+        self.service.draining = True
+        told: set[Protocol] = set()
+        lingering = 0.0
+        # New sockets become connections and read what has arrived in the next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        while True:
+            now = time.monotonic()
+            over = now >= end or self._at_once.is_set()
+            self._tell_connections(acceptor, told, now, over)
+            if now >= begin + FRESH:
+                acceptor.close_handshakes()
+            if over or not self._running(acceptor):
+                break
+            if self._only_lingering(acceptor):
+                lingering = lingering or now + LINGER
+                if now >= lingering:
+                    break
+            await self._pause(POLL)
+        await self._cut_off(acceptor, grace)
+
+    def _tell_connections(self, acceptor: Acceptor, told: set[Protocol], now: float, all_of_them: bool) -> None:
+        """Tell connections to end, each once; new ones get the time to bring their first request."""
+        states = self.backend.module("http1.state")
+        for protocol in tuple(acceptor.protocols):
+            connection = protocol.connection
+            fresh = connection.requests == 0 and now - protocol.since < FRESH
+            if protocol in told or (fresh and not all_of_them):
+                continue
+            told.add(protocol)
+            idle = connection.state == states.IDLE
+            connection.shutdown()
+            if idle and connection.state == states.LINGER:
+                # Everything it ever got was flushed long ago: nobody has to wait until an idle client closes.
+                protocol.transport.close()
+
+    def _running(self, acceptor: Acceptor) -> bool:
+        """Whether there is anything to wait for."""
+        return bool(acceptor.protocols or acceptor.handshakes or acceptor.opening or self._applications())
+
+    def _applications(self) -> int:
+        """Calls of the application that have not returned, whether or not anybody waits for their response."""
+        if self.pool is not None:
+            return int(self.pool.busy + self.pool.queued)
+        return int(self.service.handler.active())
+
+    def _only_lingering(self, acceptor: Acceptor) -> bool:
+        """Whether all that is left are connections whose last response is out."""
+        linger = self.backend.module("http1.state").LINGER
+        return (
+            not (acceptor.handshakes or acceptor.opening or self._applications())
+            and bool(acceptor.protocols)
+            and all(
+                protocol.connection.state >= linger and not protocol.transport.buffered()
+                for protocol in acceptor.protocols
+            )
+        )
+
+    async def _cut_off(self, acceptor: Acceptor, grace: float) -> None:
+        """End what is still running, and say what it was."""
+        cut = self.service.requests
+        applications = self._applications()
+        if cut or applications:
+            why = "at once" if self._at_once.is_set() else f"after the graceful timeout of {grace:g} s"
+            self.log.warning(
+                "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
+            )
+        for protocol in tuple(acceptor.protocols):
+            for line in running_request(protocol.connection):
+                self.log.warning("Cut off: %s", line)
+            try:
+                protocol.connection.abort_requests()
+            except Exception:
+                self.log.exception("Internal error: cutting off a request failed")
+        if self.pool is None:
+            self.service.handler.cancel_all()
+        acceptor.close()
+        end = time.monotonic() + CLEANUP
+        while self._running(acceptor) and time.monotonic() < end:  # noqa: ASYNC110 (many things, none with an event)
+            await asyncio.sleep(POLL)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not once it has to go fast."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._at_once.wait()
+
+    async def _unless_at_once(self, coroutine: Any) -> None:
+        """Run `coroutine`, and cancel it when it has to go fast."""
+        task = asyncio.ensure_future(coroutine)
+        hurry = asyncio.ensure_future(self._at_once.wait())
+        await asyncio.wait([task, hurry], return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        elif not task.cancelled():
+            task.result()
+
+    async def _clean_up(self) -> None:
+        """Give back whatever was taken, after a failed start as well."""
+        for listener in self.listeners:
+            listener.stop()
+            listener.close()
+        if self.acceptor is not None:
+            self.acceptor.close()
+        if self._lifespan is not None:
+            await self._lifespan.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        # A thread that is still busy was given its time before.
+        if self.pool is not None and not await self.pool.stop(0.0 if self.pool.busy else CLEANUP):
+            self.log.warning("%d threads still run application code; they end with the process", self.pool.threads)
+        if self._signals is not None:
+            self._signals.remove()
+
+    def _owns_logs(self) -> bool:
+        return hasattr(signal, "SIGUSR1") and (
+            self.loggers.access_file is not None or self.loggers.error_handler is not None
+        )
+
+
+class Stopped(BaseException):
+    """Told to stop before the start was complete. Not an error, and no `except Exception` of an application's."""
+
+
+def running_request(connection: Any) -> Iterator[str]:
+    """The request a connection is serving, for the log. The query may hold secrets and is left out."""
+    stream = connection.stream
+    if stream is not None:
+        head = stream.head
+        client = stream.client
+        peer = f"{client[0]}:{client[1]}" if client else "a Unix socket"
+        yield f"{head.method} {head.raw_path.decode('latin-1')} of {peer}"
+
+
+# Whole programs
+
+
+async def serve(app: Any = None, config: Config | None = None, **options: Any) -> None:
+    """Serve `app` in the running loop until cancelled; signals stay the program's. See `Server`."""
+    await Server(app, config, **options).serve()
+
+
+def run(config: Config | Any = None, /, *, ends_process: bool = True, **options: Any) -> int:
+    """Serve until a signal says stop. Returns the exit code.
+
+    `config` is a `Config`, or an application. The program's loop, logs and signals are set up as the options say.
+    `ends_process`: nothing but the process's end follows; should that not come, for threads of the application's
+    that do not end, it is brought about.
+
+    Raises ConfigError, BindError and AppLoadError.
+    """
+    if not isinstance(config, Config):
+        config = Config(config, **options)
+    elif options:
+        config = config.replace(**options)
+    factory = loop_factory(config.asgi.loop)
+    loggers = log.configure(config.log)
+    watchdog = Watchdog(loggers.error)
+    try:
+        with terminated_by_signal():
+            server = Server(None, config, loggers=loggers, handle_signals=True, watchdog=watchdog)
+        with asyncio.Runner(loop_factory=factory) as runner:
+            try:
+                runner.run(server.serve())
+            finally:
+                if ends_process:
+                    watchdog.arm(EXIT_TIME)
+        loggers.error.info("Worker exiting (pid: %d)", os.getpid())
+    except Terminated:
+        loggers.error.info("Handling signal: term")
+    except (AppLoadError, OSError) as error:
+        if config.log.error_logfile != "-":
+            # Who starts us reads stderr; who looks for the reason later reads the file.
+            loggers.error.critical("%s", error)
+        raise
+    finally:
+        if not ends_process:
+            watchdog.close()
+        loggers.close()
+    return EXIT_OK

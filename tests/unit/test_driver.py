@@ -1,0 +1,746 @@
+"""Driver: to asyncio it is a coroutine, to the application a task like any other; and the ready awaitables."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc
+import contextvars
+import gc
+import inspect
+import io
+import sys
+import types
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+NOT_CALLED = object()
+
+
+@pytest.fixture
+def driver(build: Any) -> types.ModuleType:
+    return build.module("kernels.driver")
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    if request.param == "asyncio":
+        return asyncio.new_event_loop
+    return pytest.importorskip("uvloop").new_event_loop  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "eager"])
+def eager(request: pytest.FixtureRequest) -> bool:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Callable[..., Any]:
+    """Run a coroutine in a fresh loop. Anything reported to the loop's exception handler fails the test."""
+
+    def run(main: Coroutine[Any, Any, Any], debug: bool = False) -> Any:
+        reported: list[Any] = []
+        with asyncio.Runner(loop_factory=loop_factory, debug=debug) as runner:
+            runner.get_loop().set_exception_handler(lambda _, context: reported.append(context))
+            try:
+                return runner.run(asyncio.wait_for(main, 10))
+            finally:
+                gc.collect()
+                assert reported == []
+
+    return run
+
+
+@pytest.fixture
+def start(driver: types.ModuleType, eager: bool) -> Callable[..., Any]:
+    """Start an awaitable with a Driver that keeps what it was told in `ends`."""
+
+    class Recorder(driver.Driver):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.ends: list[BaseException | None] = []
+            self.done = asyncio.Event()
+
+        def finished(self, error: BaseException | None) -> int:
+            self.ends.append(error)
+            self.done.set()
+            return 0
+
+    def start(awaitable: Any, context: contextvars.Context | None = None) -> Any:
+        recorder = Recorder()
+        recorder.handle = recorder.start(awaitable, asyncio.get_running_loop(), context, eager)
+        return recorder
+
+    return start
+
+
+def is_eager(eager: bool) -> bool:
+    return eager and sys.version_info >= (3, 12)
+
+
+def test_an_application_that_never_waits(run: Any, start: Any, eager: bool, driver: Any) -> None:
+    steps = []
+
+    async def app() -> str:
+        steps.append(await driver.READY)
+        steps.append(await driver.Ready((1, 2)))
+        return "ignored"
+
+    async def main() -> None:
+        started = start(app())
+        if is_eager(eager):
+            assert started.ends == [None]
+            assert started.handle.done()
+        else:
+            assert started.ends == []
+            assert started.task is started.handle
+        assert await started.handle is None
+        assert started.ends == [None]
+        assert started.task is None
+
+    run(main())
+    assert steps == [None, (1, 2)]
+
+
+def test_an_application_that_waits(run: Any, start: Any, driver: Any) -> None:
+    steps: list[Any] = []
+
+    async def app(future: asyncio.Future[str]) -> None:
+        await driver.YIELD
+        steps.append(1)
+        await driver.Yield()
+        steps.append(await future)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        steps.append(await asyncio.to_thread(lambda: 3))
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        started = start(app(future))
+        asyncio.get_running_loop().call_later(0.002, future.set_result, 2)
+        assert started.task is started.handle
+        assert isinstance(started.handle, asyncio.Task)
+        await started.handle
+        assert (steps, started.ends) == ([1, 2, 3], [None])
+
+    run(main())
+
+
+def test_it_is_the_current_task(run: Any, start: Any, driver: Any) -> None:
+    seen: list[Any] = []
+
+    async def app() -> None:
+        seen.append(asyncio.current_task())
+        await driver.YIELD
+        seen.append(asyncio.current_task())
+
+    async def main() -> None:
+        outer = asyncio.current_task()
+        started = start(app())
+        assert asyncio.current_task() is outer
+        await started.handle
+        assert seen == [started.handle, started.handle]
+
+    run(main())
+
+
+def test_yield_lets_the_loop_turn_once(run: Any, start: Any, driver: Any) -> None:
+    turns: list[int] = []
+
+    async def app() -> None:
+        for _ in range(3):
+            before = len(turns)
+            await driver.YIELD
+            assert len(turns) == before + 1
+
+    async def main() -> None:
+        def turn() -> None:
+            turns.append(1)
+            if started.handle is not None and not started.handle.done():
+                asyncio.get_running_loop().call_soon(turn)
+
+        started = types.SimpleNamespace(handle=None)
+        asyncio.get_running_loop().call_soon(turn)
+        started = start(app())
+        await started.handle
+        assert started.ends == [None]
+
+    run(main())
+
+
+def test_contexts_are_isolated(run: Any, start: Any, driver: Any) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    async def app(value: str) -> None:
+        seen.append(variable.get())
+        variable.set(value)
+        await driver.YIELD
+        seen.append(variable.get())
+
+    async def main() -> None:
+        fresh = contextvars.Context()
+        variable.set("outer")
+        drivers = [start(app("a"), fresh), start(app("b"), contextvars.Context()), start(app("c"))]
+        assert variable.get() == "outer"
+        await asyncio.gather(*[started.handle for started in drivers])
+        assert variable.get() == "outer"
+        assert fresh[variable] == "a"
+        assert [started.ends for started in drivers] == [[None]] * 3
+
+    run(main())
+    assert sorted(seen) == ["a", "b", "c", "outer", "unset", "unset"]
+
+
+def test_an_application_that_raises(run: Any, start: Any, driver: Any) -> None:
+    class Broken(BaseException):
+        pass
+
+    async def app(error: BaseException, wait: bool) -> None:
+        if wait:
+            await driver.YIELD
+        raise error
+
+    async def main() -> None:
+        # StopIteration can't leave a coroutine: PEP 479.
+        for error in (ValueError("a"), Broken("b"), GeneratorExit("c"), StopAsyncIteration("d")):
+            for wait in (False, True):
+                started = start(app(error, wait))
+                # The task's end is an ordinary one: nobody has to retrieve an exception.
+                assert await started.handle is None
+                assert started.ends == [error]
+                # The traceback leads into the application.
+                names = [frame.f_code.co_name for frame, _ in _walk(error.__traceback__)]
+                assert "app" in names
+        started = start(app(StopIteration("e"), False))
+        await started.handle
+        assert isinstance(started.ends[0], RuntimeError)
+
+    run(main())
+
+
+def _walk(traceback: Any) -> Iterator[Any]:
+    while traceback is not None:
+        yield traceback.tb_frame, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def test_process_exits_pass_through(loop_factory: Any, start: Any, driver: Any, eager: bool) -> None:
+    started: Any = None
+
+    async def app() -> None:
+        await driver.YIELD
+        raise SystemExit(3)
+
+    async def main() -> None:
+        nonlocal started
+        started = start(app())
+        await started.done.wait()
+        await asyncio.sleep(0)
+
+    with pytest.raises(SystemExit), asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+    assert [type(error) for error in started.ends] == [SystemExit]
+    assert isinstance(started.handle.exception(), SystemExit)
+
+
+def test_cancellation(run: Any, start: Any, driver: Any) -> None:
+    async def app(cleaned: list[int]) -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await driver.YIELD
+            cleaned.append(1)
+
+    async def main() -> None:
+        cleaned: list[int] = []
+        started = start(app(cleaned))
+        await asyncio.sleep(0)
+        started.task.cancel("reason")
+        with pytest.raises(asyncio.CancelledError, match="reason"):
+            await started.handle
+        assert started.handle.cancelled()
+        assert (cleaned, len(started.ends)) == ([1], 1)
+        assert isinstance(started.ends[0], asyncio.CancelledError)
+        assert started.task is None
+
+    run(main())
+
+
+def test_cancellation_before_the_first_step(run: Any, start: Any, eager: bool) -> None:
+    async def app() -> None:
+        await asyncio.sleep(10)
+
+    async def main() -> None:
+        started = start(app())
+        started.handle.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await started.handle
+        assert [type(error) for error in started.ends] == [asyncio.CancelledError]
+
+    run(main())
+
+
+def test_cancellation_that_is_swallowed(run: Any, start: Any) -> None:
+    async def app() -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        started = start(app())
+        await asyncio.sleep(0)
+        started.handle.cancel()
+        await started.handle
+        assert started.ends == [None]
+
+    run(main())
+
+
+def test_cancellation_turned_into_an_error(run: Any, start: Any) -> None:
+    async def app() -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            raise ValueError("turned") from None
+
+    async def main() -> None:
+        started = start(app())
+        await asyncio.sleep(0)
+        started.handle.cancel()
+        await started.handle
+        assert [str(error) for error in started.ends] == ["turned"]
+
+    run(main())
+
+
+def test_cancellation_while_it_yields(run: Any, start: Any, driver: Any) -> None:
+    async def app(awaitable: Awaitable[None]) -> None:
+        await awaitable
+
+    async def main() -> None:
+        for awaitable in (driver.YIELD, driver.Yield()):
+            started = start(app(awaitable))
+            if started.handle.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await started.handle
+            assert [type(error) for error in started.ends] == [asyncio.CancelledError]
+
+    run(main())
+
+
+def test_timeouts_and_task_groups(run: Any, start: Any) -> None:
+    steps: list[Any] = []
+
+    async def child(value: int) -> None:
+        await asyncio.sleep(0)
+        steps.append(value)
+
+    async def app() -> None:
+        async with asyncio.timeout(10):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child(1))
+                group.create_task(child(2))
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.sleep(10)
+        except TimeoutError:
+            steps.append("timeout")
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(10))
+                raise ValueError("in the group")
+
+    async def main() -> None:
+        started = start(app())
+        await started.handle
+        assert started.ends == [None]
+
+    run(main())
+    assert steps == [1, 2, "timeout"]
+
+
+def test_anyio(run: Any, start: Any, driver: Any) -> None:
+    anyio = pytest.importorskip("anyio")
+    steps: list[Any] = []
+
+    async def child(value: int) -> None:
+        await anyio.sleep(0)
+        steps.append(value)
+
+    async def app() -> None:
+        # The first thing an application does, before anything suspends.
+        async with anyio.create_task_group() as group:
+            group.start_soon(child, 1)
+            group.start_soon(child, 2)
+        with anyio.move_on_after(0.001) as scope:
+            await anyio.sleep(10)
+        assert scope.cancelled_caught
+        with pytest.raises(TimeoutError), anyio.fail_after(0.001):
+            await asyncio.sleep(10)
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 10)
+            await driver.YIELD
+            group.cancel_scope.cancel()
+        assert anyio.get_current_task().id == id(asyncio.current_task())
+        assert any(info.id == id(asyncio.current_task()) for info in anyio.get_running_tasks())
+        steps.append(await anyio.to_thread.run_sync(lambda: anyio.from_thread.run_sync(lambda: 3)))
+        # One that is cancelled from outside while it is in a scope of its own.
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 10)
+            await anyio.sleep(10)
+
+    async def main() -> None:
+        started = start(app())
+        async with asyncio.timeout(5):
+            while 3 not in steps:
+                await asyncio.sleep(0.001)
+        started.handle.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await started.handle
+        assert [type(error) for error in started.ends] == [asyncio.CancelledError]
+
+    run(main())
+    assert sorted(steps) == [1, 2, 3]
+
+
+def test_sniffio(run: Any, start: Any) -> None:
+    sniffio = pytest.importorskip("sniffio")
+    seen = []
+
+    async def app() -> None:
+        seen.append(sniffio.current_async_library())
+
+    async def main() -> None:
+        await start(app()).handle
+
+    run(main())
+    assert seen == ["asyncio"]
+
+
+def test_other_awaitables(run: Any, start: Any, driver: Any) -> None:
+    class Iterable:
+        def __await__(self) -> Iterator[Any]:
+            yield from asyncio.sleep(0).__await__()
+            steps.append("class")
+
+    class Unsuspended:
+        def __await__(self) -> Iterator[Any]:
+            return iter(())
+
+    @types.coroutine
+    def generator() -> Iterator[None]:
+        yield
+        steps.append("generator")
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, None)
+        awaitables: list[Any] = [Iterable(), Unsuspended(), generator(), future, driver.READY, driver.YIELD]
+        for awaitable in awaitables:
+            started = start(awaitable)
+            await started.handle
+            assert started.ends == [None]
+        # What `await` refuses is an error of the application.
+        for value in (None, 5, "text", iter(())):
+            started = start(value)
+            await started.handle
+            assert [type(error) for error in started.ends] == [TypeError]
+
+    steps: list[str] = []
+    run(main())
+    assert steps == ["class", "generator"]
+
+
+def test_other_awaitables_can_be_cancelled(run: Any, start: Any) -> None:
+    class Iterable:
+        def __await__(self) -> Iterator[Any]:
+            return (yield from asyncio.sleep(10).__await__())
+
+    async def main() -> None:
+        started = start(Iterable())
+        await asyncio.sleep(0)
+        started.handle.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await started.handle
+        assert [type(error) for error in started.ends] == [asyncio.CancelledError]
+
+    run(main())
+
+
+def test_a_foreign_yield_is_an_error_of_the_application(run: Any, start: Any) -> None:
+    """What an application for another event loop would yield; asyncio raises that into the coroutine."""
+
+    class Foreign:
+        def __await__(self) -> Iterator[Any]:
+            yield "what only trio understands"
+
+    async def app() -> None:
+        await Foreign()
+
+    async def main() -> None:
+        started = start(app())
+        await started.handle
+        assert [type(error) for error in started.ends] == [RuntimeError]
+
+    run(main())
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_introspection(run: Any, start: Any, driver: Any, debug: bool) -> None:
+    async def some_application(release: asyncio.Event) -> None:
+        await release.wait()
+        task = asyncio.current_task()
+        assert task is not None
+        assert "some_application" in repr(task)
+        coroutine: Any = task.get_coro()
+        assert coroutine.cr_running
+        output = io.StringIO()
+        task.print_stack(file=output)
+
+    async def main() -> None:
+        release = asyncio.Event()
+        started = start(some_application(release))
+        await asyncio.sleep(0)
+        assert started.handle in asyncio.all_tasks()
+        assert started.handle.get_coro() is started
+        assert "some_application" in repr(started.handle)
+        assert __file__ in repr(started.handle)
+        assert started.handle.get_stack()[0].f_code.co_name == "some_application"
+        output = io.StringIO()
+        started.handle.print_stack(file=output)
+        assert "await release.wait()" in output.getvalue()
+        assert inspect.getcoroutinestate(started) == inspect.CORO_SUSPENDED
+        assert started.__name__ == "some_application"
+        assert started.__qualname__.endswith("some_application")
+        assert started.cr_code.co_name == "some_application"
+        assert started.cr_frame is not None
+        assert not started.cr_running
+        assert started.cr_await is not None
+        assert bool(started.cr_origin) == debug
+        with pytest.raises(AttributeError):
+            started.cr_unknown  # noqa: B018
+        release.set()
+        await started.handle
+        assert started.ends == [None]
+        assert "some_application" in repr(started.handle) or is_eager_result(started)
+        assert inspect.getcoroutinestate(started) == inspect.CORO_CLOSED
+
+    def is_eager_result(started: Any) -> bool:
+        return started.handle.get_coro() is None
+
+    run(main(), debug)
+
+
+def test_introspection_of_other_awaitables(run: Any, start: Any, driver: Any) -> None:
+    async def main() -> None:
+        class Iterable:
+            def __await__(self) -> Iterator[Any]:
+                yield from asyncio.sleep(0).__await__()
+
+        started = start(Iterable())
+        await asyncio.sleep(0)
+        repr(started.handle)
+        started.handle.print_stack(file=io.StringIO())
+        await started.handle
+        tasks = [asyncio.create_task(awaitable) for awaitable in (driver.READY, driver.Ready(1), driver.Yield())]
+        for task in tasks:
+            repr(task)
+            task.print_stack(file=io.StringIO())
+        assert await asyncio.gather(*tasks) == [None, 1, None]
+        assert "Ready" in repr(tasks[0])
+
+    run(main(), True)
+    # An unused driver can be looked at too.
+    assert driver.Driver().cr_frame is None
+
+
+def test_what_it_is(driver: types.ModuleType) -> None:
+    for kind in (driver.Driver, driver.Ready, driver.Yield):
+        assert issubclass(kind, collections.abc.Coroutine)
+    assert asyncio.iscoroutine(driver.READY)
+    assert inspect.isawaitable(driver.READY)
+    assert inspect.isawaitable(driver.YIELD)
+    assert not asyncio.iscoroutine(driver.YIELD)
+
+
+def test_the_coroutine_protocol_by_hand(driver: types.ModuleType) -> None:
+    class Recorder(driver.Driver):  # type: ignore[name-defined, misc]
+        ends: tuple[Any, ...] = ()
+
+        def finished(self, error: BaseException | None) -> int:
+            self.ends = (*self.ends, error)
+            return 0
+
+    class FakeLoop:
+        """Enough of a loop for a task that is never run by it."""
+
+        def call_soon(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def get_debug(self) -> bool:
+            return False
+
+    async def app(*values: object) -> object:
+        for value in values:
+            got = await _Value(value)
+            assert got == f"answer to {value}"
+        return "ignored"
+
+    class _Value:
+        def __init__(self, value: object) -> None:
+            self.value = value
+
+        def __await__(self) -> Any:
+            return (yield self.value)
+
+    def started(coroutine: Any) -> Any:
+        recorder = Recorder()
+        task = recorder.start(coroutine, FakeLoop(), None, False)
+        # It never runs: don't report it as destroyed.
+        task._log_destroy_pending = False
+        assert recorder.task is task
+        return recorder
+
+    recorder = started(app(1, 2))
+    assert recorder.__await__() is recorder
+    assert iter(recorder) is recorder
+    assert next(recorder) == 1
+    assert recorder.send("answer to 1") == 2
+    with pytest.raises(StopIteration) as stop:
+        recorder.send("answer to 2")
+    assert stop.value.value is None
+    assert (recorder.ends, recorder.task) == ((None,), None)
+
+    # The end is reported once.
+    with pytest.raises(StopIteration):
+        recorder.send(None)
+    assert recorder.ends == (None,)
+
+    recorder = started(app(1))
+    recorder.send(None)
+    with pytest.raises(StopIteration):
+        recorder.throw(ValueError("thrown"))
+    assert [str(error) for error in recorder.ends] == ["thrown"]
+
+    recorder = started(app(1))
+    recorder.send(None)
+    with pytest.raises(asyncio.CancelledError):
+        recorder.throw(asyncio.CancelledError)
+    assert [type(error) for error in recorder.ends] == [asyncio.CancelledError]
+
+    recorder = started(app(1))
+    recorder.send(None)
+    with pytest.raises(StopIteration):
+        recorder.throw(ValueError, ValueError("value"), None)
+    assert [str(error) for error in recorder.ends] == ["value"]
+
+    recorder = started(app(1))
+    recorder.send(None)
+    recorder.close()
+    assert (recorder.ends, recorder.task) == ((), None)
+
+
+@pytest.mark.parametrize("value", [None, 0, (), (1, 2), ValueError("v"), StopIteration(5), {"type": "x"}, "text"])
+def test_ready(driver: types.ModuleType, run: Any, value: object) -> None:
+    async def main() -> None:
+        ready = driver.Ready(value)
+        assert ready.value is value
+        assert await ready is value
+        assert await asyncio.create_task(driver.Ready(value)) is value
+        assert await asyncio.ensure_future(driver.Ready(value)) is value
+        assert await asyncio.wait_for(driver.Ready(value), 1) is value
+        with pytest.raises(StopIteration) as stop:
+            driver.Ready(value).send(None)
+        assert stop.value.value is value
+        with pytest.raises(StopIteration) as stop:
+            next(iter(driver.Ready(value)))
+        assert stop.value.value is value
+        with pytest.raises(KeyError):
+            driver.Ready(value).throw(KeyError("thrown"))
+        driver.Ready(value).close()
+
+    run(main())
+
+
+def test_ready_and_yield_in_tasks(driver: types.ModuleType, run: Any) -> None:
+    async def main() -> None:
+        assert await asyncio.gather(driver.Ready(1), driver.Yield(), driver.Ready(2)) == [1, None, 2]
+        task = asyncio.create_task(driver.Ready(1))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        task = asyncio.create_task(driver.Yield())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TypeError):
+            asyncio.create_task(driver.YIELD)  # noqa: RUF006
+        iterator = driver.YIELD.__await__()
+        assert next(iterator) is None
+        with pytest.raises(StopIteration):
+            next(iterator)
+        iterator = driver.Yield()
+        assert iterator.send(None) is None
+        with pytest.raises(StopIteration):
+            iterator.send(None)
+        iterator.close()
+        # Any number of coroutines at a time.
+        assert await asyncio.gather(*[_await(driver.YIELD) for _ in range(5)]) == [None] * 5
+
+    async def _await(awaitable: Awaitable[None]) -> None:
+        await awaitable
+
+    run(main())
+
+
+def test_finished_must_be_overridden(driver: types.ModuleType) -> None:
+    with pytest.raises(NotImplementedError):
+        driver.Driver().finished(None)
+    with pytest.raises(NotImplementedError):
+        driver.Driver().disconnected()
+    assert driver.Driver().tick(0.0) == 0
+
+
+def test_nothing_is_left_for_the_garbage_collector(run: Any, driver: Any, eager: bool) -> None:
+    class Token:
+        pass
+
+    class Counter(driver.Driver):  # type: ignore[name-defined, misc]
+        ends = 0
+
+        def finished(self, error: BaseException | None) -> int:
+            self.ends += 1
+            return 0
+
+    async def app(token: Token, wait: bool, fail: bool) -> None:
+        if wait:
+            await driver.YIELD
+        if fail:
+            raise ValueError("a")
+
+    async def main() -> None:
+        for wait in (False, True):
+            for fail in (False, True):
+                token = Token()
+                alive = weakref.ref(token)
+                counter = Counter()
+                counter.token = token
+                del token
+                await counter.start(app(counter.token, wait, fail), asyncio.get_running_loop(), None, eager)
+                assert counter.ends == 1
+                del counter
+                # The step that woke us still holds the task.
+                await asyncio.sleep(0)
+                assert alive() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()

@@ -1,0 +1,313 @@
+"""Error log and access log: where they go, how they look, and that they leave other loggers alone."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from gateway import log
+from gateway.config import Config
+from gateway.errors import ConfigError
+
+LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[(\d+)\] \[(\w+)\] (.*)")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Loggers are the process's: put them back."""
+    root = list(logging.root.handlers)
+    yield
+    for name in (log.ERROR_LOGGER, log.ACCESS_LOGGER):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
+    assert logging.root.handlers == root
+
+
+def configure(**options) -> log.Loggers:
+    return log.configure(Config(**options).log)
+
+
+# -- Error log
+
+
+def test_lines_on_stderr(capsys):
+    loggers = configure()
+    loggers.error.info("Listening at: %s", "http://127.0.0.1:8000")
+    match = LINE.fullmatch(capsys.readouterr().err.rstrip("\n"))
+    assert match is not None
+    assert match.groups() == (str(os.getpid()), "INFO", "Listening at: http://127.0.0.1:8000")
+    assert loggers.error.name == "gateway.error"
+
+
+def test_a_traceback_follows_the_line(capsys):
+    try:
+        raise ValueError("x")
+    except ValueError:
+        configure().error.exception("Failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("[ERROR] Failed")
+    assert lines[-1] == "ValueError: x"
+
+
+def test_what_stderr_is_now_counts(monkeypatch, capsys):
+    loggers = configure()
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    loggers.error.error("here")
+    assert "here" in stream.getvalue()
+    monkeypatch.setattr(sys, "stderr", None)
+    loggers.error.error("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("trace", 6), ("debug", 5), ("info", 4), ("warning", 3), ("error", 2), ("critical", 1)],
+)
+def test_levels(capsys, level, shown):
+    loggers = configure(log_level=level)
+    for number in (5, 10, 20, 30, 40, 50):
+        loggers.error.log(number, "x")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == shown
+    assert ("[TRACE]" in lines[0]) == (level == "trace")
+
+
+def test_twice_does_not_double_lines(capsys):
+    configure(log_level="debug")
+    loggers = configure()
+    loggers.error.info("once")
+    loggers.error.debug("not now")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_root_handlers_get_nothing(capsys, caplog):
+    configure().error.error("x")
+    assert caplog.records == []
+
+
+def test_handlers_of_the_embedding_program_stay(capsys):
+    records: list[logging.LogRecord] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger("gateway.error")
+    handler = Collect()
+    logger.addHandler(handler)
+    loggers = configure()
+    loggers.error.info("x")
+    assert logger.handlers == [handler]
+    assert [record.getMessage() for record in records] == ["x"]
+    assert logger.propagate
+    assert capsys.readouterr().err == ""
+    loggers.close()
+    assert logger.handlers == [handler]
+
+
+def test_error_file(tmp_path):
+    path = tmp_path / "error.log"
+    path.write_text("before\n")
+    loggers = configure(error_logfile=path)
+    loggers.error.info("ü \udc80")
+    loggers.close()
+    lines = path.read_text("utf-8").splitlines()
+    assert lines[0] == "before"
+    assert LINE.fullmatch(lines[1])[3] == "ü \\udc80"
+    assert loggers.error.handlers == []
+
+
+def test_error_file_that_can_not_be_opened(tmp_path, capsys):
+    path = tmp_path / "no" / "error.log"
+    with pytest.raises(ConfigError, match=rf"^--error-logfile: can't open {path}: No such file or directory$"):
+        configure(error_logfile=path)
+
+
+def test_reopen(tmp_path):
+    error, access = tmp_path / "error.log", tmp_path / "access.log"
+    loggers = configure(error_logfile=error, access_logfile=access)
+    loggers.error.info("one")
+    loggers.access("one")
+    for path in (error, access):
+        path.rename(path.with_suffix(".old"))
+    loggers.error.info("two")
+    loggers.access("two")
+    loggers.reopen()
+    loggers.error.info("three")
+    loggers.access("three")
+    for path in (error, access):
+        assert path.with_suffix(".old").read_text().count("\n") == 2
+        assert path.read_text().count("three\n") == 1
+    loggers.close()
+
+
+def test_reopen_that_fails_keeps_the_files(tmp_path, monkeypatch):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    loggers = configure(error_logfile=folder / "e", access_logfile=folder / "a")
+    moved = tmp_path / "moved"
+    folder.rename(moved)
+    loggers.reopen()
+    loggers.access("line")
+    loggers.close()
+    assert (moved / "a").read_text() == "line\n"
+    text = (moved / "e").read_text()
+    assert text.count("can't be opened anew: No such file or directory") == 2
+
+
+# -- Access log
+
+
+def test_no_access_log_by_default():
+    assert configure().access is None
+
+
+def test_access_file(tmp_path):
+    path = tmp_path / "access.log"
+    path.write_bytes(b"before\n")
+    loggers = configure(access_logfile=path)
+    loggers.access("one")
+    # Each line is there at once.
+    assert path.read_bytes() == b"before\none\n"
+    loggers.access(b"two\n")
+    loggers.access("\u00fc \udcff")
+    assert path.read_bytes() == b"before\none\ntwo\n\xc3\xbc \\udcff\n"
+    loggers.close()
+
+
+def test_access_file_that_can_not_be_opened(tmp_path):
+    with pytest.raises(ConfigError, match=r"^--access-logfile: can't open .*: Is a directory$"):
+        configure(access_logfile=tmp_path)
+
+
+def test_access_log_on_stdout(capfd):
+    loggers = configure(access_logfile="-")
+    loggers.access("a line")
+    loggers.reopen()
+    loggers.access("another")
+    loggers.close()
+    assert capfd.readouterr().out == "a line\nanother\n"
+    os.fstat(1)  # still open
+
+
+def test_a_short_write_is_completed(tmp_path, monkeypatch):
+    path = tmp_path / "access.log"
+    loggers = configure(access_logfile=path)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
+    loggers.access("a long line")
+    assert path.read_text() == "a long line\n"
+    loggers.close()
+
+
+def test_a_line_that_can_not_be_written_is_reported_once(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "access.log"
+    loggers = configure(access_logfile=path)
+    real = os.write
+
+    def full(fd, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    loggers.access("lost")
+    loggers.access("lost")
+    monkeypatch.setattr(os, "write", real)
+    loggers.access("kept")
+    monkeypatch.setattr(os, "write", full)
+    loggers.access("lost")
+    assert path.read_text() == "kept\n"
+    assert loggers.access_file.lost == 3
+    assert capsys.readouterr().err.count(f"Access log {path}: can't write, lines are lost: No space left") == 2
+    loggers.close()
+
+
+def test_lines_after_close_are_lost_quietly(tmp_path, capsys):
+    loggers = configure(access_logfile=tmp_path / "a")
+    loggers.close()
+    loggers.access("x")
+    assert loggers.access_file.lost == 1
+
+
+def test_lines_for_an_embedding_program():
+    lines: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    logger = logging.getLogger("gateway.access")
+    logger.addHandler(Collect())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    loggers = configure()
+    loggers.access("100% %s\n")
+    assert lines == ["100% %s"]
+
+
+# -- Colours
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("option", "stream", "environ", "wanted"),
+    [
+        (None, Terminal(), {}, True),
+        (None, io.StringIO(), {}, False),
+        (None, None, {}, False),
+        (None, Terminal(), {"NO_COLOR": "1"}, False),
+        (None, Terminal(), {"NO_COLOR": ""}, True),
+        (None, Terminal(), {"TERM": "dumb"}, False),
+        (None, io.StringIO(), {"FORCE_COLOR": "1"}, True),
+        (None, Terminal(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        (True, io.StringIO(), {"NO_COLOR": "1"}, True),
+        (False, Terminal(), {"FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_colors_wanted(option, stream, environ, wanted):
+    assert log.wants_colors(option, stream, environ) is wanted
+
+
+def test_colors(capsys):
+    loggers = configure(use_colors=True)
+    loggers.error.warning("x")
+    assert "[\033[33mWARNING\033[0m] x" in capsys.readouterr().err
+    loggers = configure(use_colors=False)
+    loggers.error.warning("x")
+    assert "[WARNING] x" in capsys.readouterr().err
+
+
+def test_colors_do_not_leak_into_other_handlers():
+    record = logging.LogRecord("x", logging.INFO, "", 1, "m", None, None)
+    assert "\033" in log.Formatter(colors=True).format(record)
+    assert "\033" not in log.Formatter().format(record)
+
+
+def test_a_file_has_colors_only_when_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    loggers = configure(error_logfile=tmp_path / "e")
+    loggers.error.info("x")
+    loggers.close()
+    assert "\033" not in (tmp_path / "e").read_text()
+
+
+def test_importing_changes_no_logger():
+    code = (
+        "import logging; import gateway.log; "
+        "assert not logging.root.handlers; assert not logging.getLogger('gateway.error').handlers"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -1,0 +1,196 @@
+"""ThreadPool: the queue and its limit, messages to the loop in order and in batches, nothing lost, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from gateway.backend import Backend
+from gateway.server.threads import STEPS_PER_TURN, thread_pool_class
+
+from .aio import LOOPS, eventually, run
+
+log = logging.getLogger("tests.threads")
+
+
+def task_class(build: Backend) -> Any:
+    base = build.module("kernels.base")
+
+    class FakeTask(base.Task):  # type: ignore[misc, name-defined]
+        def __init__(self, work: Any = None, report: Any = None) -> None:
+            self.work = work
+            self.report = report
+
+        def run(self) -> int:
+            if self.work is not None:
+                self.work(self)
+            return 0
+
+        def step(self) -> int:
+            if self.report is not None:
+                self.report(self)
+            return 0
+
+    return FakeTask
+
+
+def make_pool(build: Backend, threads: int, limit: int = 0) -> Any:
+    pool = thread_pool_class(build.module("kernels.base"))(asyncio.get_running_loop(), threads, limit, log=log)
+    pool.start()
+    return pool
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_work_runs_in_named_threads_and_reports_on_the_loop(build: Backend, loop: str) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 2)
+        fake = task_class(build)
+        here = threading.current_thread()
+        ran: list[threading.Thread] = []
+        stepped: list[threading.Thread] = []
+
+        def work(task: Any) -> None:
+            ran.append(threading.current_thread())
+            pool.post(task)
+
+        for _ in range(20):
+            assert pool.submit(fake(work, lambda task: stepped.append(threading.current_thread())))
+        await eventually(lambda: len(stepped) == 20)
+        assert set(stepped) == {here}
+        assert {thread.name for thread in ran} <= {"gateway-thread-1", "gateway-thread-2"}
+        assert all(thread.daemon for thread in ran)
+        assert await pool.stop(5)
+        assert pool.threads == 0
+
+    run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_posts_keep_their_order_and_none_is_lost(build: Backend, loop: str) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 4)
+        fake = task_class(build)
+        count = 5000
+        seen: dict[int, list[int]] = {number: [] for number in range(4)}
+
+        class Numbered:
+            def __init__(self, thread: int, number: int) -> None:
+                self.task = fake(None, lambda task: seen[thread].append(number))
+
+        def poster(thread: int) -> Any:
+            def work(task: Any) -> None:
+                for number in range(count):
+                    pool.post(Numbered(thread, number).task)
+
+            return work
+
+        for thread in range(4):
+            pool.submit(fake(poster(thread)))
+        await eventually(lambda: all(len(numbers) == count for numbers in seen.values()))
+        assert all(numbers == list(range(count)) for numbers in seen.values())
+        await pool.stop(5)
+
+    run(loop, main)
+
+
+def test_a_flood_of_posts_leaves_the_loop_its_turns(build: Backend) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 1)
+        steps = 0
+        between: list[int] = []
+
+        def report(task: Any) -> None:
+            nonlocal steps
+            steps += 1
+
+        task = task_class(build)(None, report)
+        for _ in range(STEPS_PER_TURN * 3):
+            pool.post(task)
+        while steps < STEPS_PER_TURN * 3:
+            await asyncio.sleep(0)
+            between.append(steps)
+        assert between.count(STEPS_PER_TURN) == 1
+        assert STEPS_PER_TURN * 2 in between
+        await pool.stop(5)
+
+    run("asyncio", main)
+
+
+def test_the_limit_counts_what_no_idle_thread_will_take(build: Backend) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 2, limit=3)
+        fake = task_class(build)
+        go = threading.Event()
+        accepted = [pool.submit(fake(lambda task: go.wait(5))) for _ in range(2)]
+        await eventually(lambda: pool.busy == 2)
+        accepted += [pool.submit(fake()) for _ in range(3)]
+        assert accepted == [True] * 5
+        assert pool.queued == 3
+        assert not pool.submit(fake())
+        go.set()
+        await eventually(lambda: pool.queued == 0)
+        assert pool.submit(fake())
+        assert await pool.stop(5)
+        assert not pool.submit(fake()), "a pool that stops takes nothing"
+
+    run("asyncio", main)
+
+
+def test_exceptions_are_logged_and_cost_no_thread(build: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 1)
+        fake = task_class(build)
+        done: list[bool] = []
+
+        def fails(task: Any) -> None:
+            raise SystemExit("out of run")
+
+        def report_fails(task: Any) -> None:
+            raise ValueError("out of step")
+
+        pool.submit(fake(fails))
+        pool.post(fake(None, report_fails))
+        pool.post(fake(None, lambda task: done.append(True)))
+        pool.submit(fake(lambda task: done.append(True)))
+        await eventually(lambda: len(done) == 2)
+        assert pool.threads == 1
+        assert await pool.stop(5)
+
+    run("asyncio", main)
+    assert "out of run" in caplog.text
+    assert "out of step" in caplog.text
+
+
+def test_stopping_does_not_wait_for_ever(build: Backend) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 1)
+        go = threading.Event()
+        stepped: list[bool] = []
+        fake = task_class(build)
+
+        def work(task: Any) -> None:
+            go.wait(5)
+            pool.post(task)
+
+        pool.submit(fake(work, lambda task: stepped.append(True)))
+        assert not await pool.stop(0.05)
+        go.set()
+        await eventually(lambda: stepped)
+        assert await pool.stop(5)
+
+    run("asyncio", main)
+
+
+def test_posting_after_the_loop_has_closed_is_no_error(build: Backend) -> None:
+    pools: list[Any] = []
+
+    async def main() -> None:
+        pools.append(make_pool(build, 1))
+        await pools[0].stop(5)
+
+    run("asyncio", main)
+    assert pools[0].post(task_class(build)()) == 0
