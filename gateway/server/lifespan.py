@@ -171,7 +171,9 @@ class Lifespan:
         if self._received == 1:
             return {"type": "lifespan.startup"}
         if self._received > 2:
-            # Nothing follows lifespan.shutdown; an application that waits for more is cancelled in due time.
+            # Nothing follows lifespan.shutdown: what a loop around `receive` waits for is its end.
+            if self._shutdown_answered.is_set() and self._task is not None:
+                self._task.cancel()
             await asyncio.get_running_loop().create_future()
         await self._shutdown_asked.wait()
         return {"type": "lifespan.shutdown"}

@@ -252,6 +252,10 @@ def open_listeners(
     umask says). Raises BindError, and then listens at none of them.
     """
     addresses = list(addresses)
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise BindError("SO_REUSEPORT does not exist on this platform; leave --reuse-port out.")
+    if not hasattr(socket, "AF_UNIX") and any(address.kind in ("unix", "abstract") for address in addresses):
+        raise BindError("Unix sockets do not exist on this platform; choose a TCP address with --bind.")
     listeners: list[Listener] = []
     # "[::]" takes the IPv4 addresses of its port too, unless they are asked for on their own.
     ipv4_ports = {a.port for a in addresses if a.kind == "tcp" and a.host == "0.0.0.0" and a.port}

@@ -172,7 +172,8 @@ class Server:
     async def start(self) -> None:
         """Listen, start the application, accept connections.
 
-        Raises BindError, AppLoadError (the application's startup failed) and RuntimeError (used before).
+        Raises BindError, AppLoadError (the application's startup failed) and RuntimeError (used before, or told to
+        stop meanwhile).
         """
         if self.state != NEW:
             raise RuntimeError(f"this server is {self.state}; a Server runs once, make another one")
@@ -183,7 +184,7 @@ class Server:
         except BaseException as error:
             await self._clean_up()
             self.state = STOPPED
-            self._ready.set_exception(error if isinstance(error, Exception) else Stopped())
+            self._ready.set_exception(error if isinstance(error, Exception) else Stopped("stopped before it was up"))
             self._finished.set_result(None)
             raise
         self.state = STARTED
@@ -196,6 +197,7 @@ class Server:
         """
         if self.state == NEW:
             self.state = STOPPED
+            self._ready.set_exception(Stopped("stopped before it was started"))
             return
         self.ask_shutdown(grace)
         await asyncio.shield(asyncio.wrap_future(self._finished))
@@ -310,7 +312,7 @@ class Server:
         try:
             await asyncio.wait([startup, asked], return_when=asyncio.FIRST_COMPLETED)
             if not startup.done():
-                raise Stopped
+                raise Stopped("stopped before it was up")
             startup.result()
         finally:
             asked.cancel()
@@ -549,8 +551,8 @@ class Server:
         )
 
 
-class Stopped(BaseException):
-    """Told to stop before the start was complete. Not an error, and no `except Exception` of an application's."""
+class Stopped(RuntimeError):
+    """Told to stop before the start was complete."""
 
 
 def running_request(connection: Any) -> Iterator[str]:

@@ -66,8 +66,9 @@ def thread_pool_class(base: Any) -> Any:
             if self._stopping:
                 return False
             work = self._work
+            limit = self.limit
             # A task that an idle thread is about to take does not wait: it is no part of the limit.
-            if self.limit and work.qsize() >= self.limit + self.size - self.busy:
+            if limit and work.qsize() >= limit and work.qsize() >= limit + self.size - self.busy:
                 return False
             work.put(task)
             return True

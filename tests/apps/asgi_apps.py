@@ -509,10 +509,6 @@ MISUSES: dict[str, list[Any]] = {
         {"type": "http.response.start", "status": 200, "headers": []},
         {"type": "http.response.trailers", "headers": []},
     ],
-    "hint-after-start": [
-        {"type": "http.response.start", "status": 200, "headers": []},
-        {"type": "http.response.early_hint", "links": [b"</x>; rel=preload"]},
-    ],
     "body-text": [
         {"type": "http.response.start", "status": 200, "headers": []},
         {"type": "http.response.body", "body": "text"},

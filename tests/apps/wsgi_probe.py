@@ -557,16 +557,32 @@ class Readable:
         report("file-closed", path=self.name)
 
 
+raw_files: list[io.FileIO] = []
+
+
+def raw_files_open(x: Exchange) -> Result:
+    """How many files of `how=raw` are still open."""
+    return x.answer_json(sum(1 for source in raw_files if not source.closed))
+
+
 def file(x: Exchange) -> Result:
-    """wsgi.file_wrapper: `path` from `offset` on; `how`: file, buffered, memory or late (through a generator)."""
+    """wsgi.file_wrapper around `path` from `offset` on.
+
+    `how`: raw or buffered (what `open` returns), subclass (which reports its `close`), memory (no descriptor) or late (through
+    a generator).
+    """
     wrapper = x.environ["wsgi.file_wrapper"]
-    path, how, offset = x.query["path"], x.query.get("how", "file"), x.number("offset")
+    path, how, offset = x.query["path"], x.query.get("how", "raw"), x.number("offset")
     fields = list(TEXT)
     if "length" in x.query:
         fields.append(("Content-Length", x.query["length"]))
-    if how == "memory":
+    if how == "raw":
+        source: Any = open(path, "rb", buffering=0)  # noqa: SIM115
+        source.seek(offset)
+        raw_files.append(source)
+    elif how == "memory":
         with open(path, "rb") as whole:
-            source: Any = Readable(whole.read(), path)
+            source = Readable(whole.read(), path)
     elif how == "buffered":
         source = open(path, "rb")  # noqa: SIM115
         source.read(1)  # Now the descriptor is ahead of the object's own position.
@@ -695,6 +711,7 @@ TARGETS: dict[str, Callable[[Exchange], Result]] = {
     "/close": close_paths,
     "/close-fails": close_fails,
     "/file": file,
+    "/raw-files-open": raw_files_open,
     "/file-after-write": file_after_write,
     "/errors": errors,
     "/spool": spool,

@@ -207,6 +207,27 @@ def test_shutdown_before_start_prevents_it() -> None:
         await server.shutdown()
         with pytest.raises(RuntimeError):
             await server.serve()
+        with pytest.raises(RuntimeError):
+            await server.wait_started()
+
+    run(main)
+
+
+def test_shutdown_while_the_application_starts() -> None:
+    starting = asyncio.Event()
+
+    async def hangs(scope: Any, receive: Any, send: Any) -> None:
+        starting.set()
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        server = make(hangs)
+        task = asyncio.create_task(server.serve())
+        await starting.wait()
+        await server.shutdown()
+        await task
+        with pytest.raises(RuntimeError, match="stopped before it was up"):
+            await server.wait_started()
 
     run(main)
 

@@ -320,10 +320,10 @@ def test_unread_chunked_body_is_drained(probe: Server) -> None:
         assert client.response().body == b"hello"
 
 
-def test_unread_body_that_comes_later(probe: Server) -> None:
-    """It is not a request, however much it looks like one."""
+def test_unread_body_that_comes_later(asgi: Server) -> None:
+    """It is not a request, however much it looks like one. (A WSGI application isn't started before it is there.)"""
     body = request("GET", "/smuggled")
-    with probe.connect() as client:
+    with asgi.connect() as client:
         client.send(request("POST", "/unread", f"Content-Length: {len(body)}"))
         response = client.response()
         assert response.body == b"unread"
@@ -333,7 +333,7 @@ def test_unread_body_that_comes_later(probe: Server) -> None:
             client.expect_end()
         else:
             assert client.response().body == b"hello"
-    assert probe.facts("/count?path=/smuggled") == 0
+    assert asgi.facts("/count?path=/smuggled") == 0
 
 
 def test_large_unread_body_closes(probe: Server) -> None:
@@ -552,9 +552,12 @@ def test_too_many_bytes_are_never_sent(probe: Server) -> None:
     """The bytes beyond Content-Length would be the start of the next response."""
     with probe.connect() as client:
         client.send(request("GET", "/length?declared=10&sent=30"))
-        with contextlib.suppress(Incomplete):
+        try:
             response = client.response()
-            assert response.status == 500 or response.body == b"x" * 10, response
+        except Incomplete:
+            return
+        assert response.status == 500 or response.body == b"x" * 10, response
+        client.half_close()
         client.expect_end()
 
 

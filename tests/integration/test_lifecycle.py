@@ -61,12 +61,13 @@ def until(condition: Callable[[], bool], timeout: float = WAIT) -> None:
 # Stopping
 
 
+@pytest.mark.parametrize("loop", ["auto", "asyncio"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_running_requests_finish_idle_connections_close(
-    target: str, number: int, opened: tuple[Path, bytes]
+    target: str, number: int, loop: str, opened: tuple[Path, bytes]
 ) -> None:
     path, slow = opened
-    with Server(target) as server, ExitStack() as stack:
+    with Server(target, f"--loop={loop}") as server, ExitStack() as stack:
         idle = stack.enter_context(server.connect())
         idle.send(HELLO)
         assert idle.response().status == 200
@@ -97,7 +98,9 @@ def test_nothing_to_wait_for_takes_no_time(target: str) -> None:
         assert time.monotonic() - begin < 3.0
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT), (signal.SIGQUIT,)])
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT), (signal.SIGQUIT,)]
+)
 def test_a_second_interrupt_or_quit_stops_at_once(
     target: str, numbers: tuple[int, ...], opened: tuple[Path, bytes]
 ) -> None:
@@ -135,8 +138,9 @@ def test_endless_stream_is_cut_at_the_end_of_the_grace_period() -> None:
         assert "Application shutdown complete." in server.log
 
 
-def test_connections_the_kernel_has_accepted_are_served(target: str) -> None:
-    with Server(target) as server, ExitStack() as stack:
+@pytest.mark.parametrize("loop", ["auto", "asyncio"])
+def test_connections_the_kernel_has_accepted_are_served(target: str, loop: str) -> None:
+    with Server(target, f"--loop={loop}") as server, ExitStack() as stack:
         server.get("/hello")
         # While the process is stopped, the kernel accepts for it.
         server.signal(signal.SIGSTOP)
@@ -301,7 +305,9 @@ def test_start_up_lines(target: str) -> None:
     with Server(target) as server:
         interface = "wsgi" if "wsgi" in target else "asgi3"
         server.wait_for_line(r"Starting gateway \d")
-        line = server.wait_for_line(rf"Using interface: {interface} \(auto-detected\), backend (compiled|pure Python), ")
+        line = server.wait_for_line(
+            rf"Using interface: {interface} \(auto-detected\), backend (compiled|pure Python), "
+        )
         assert line is not None
         server.wait_for_line(rf"Listening at: http://127\.0\.0\.1:{server.port} \({server.pid}\)")
 

@@ -516,7 +516,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize("length", [False, True], ids=["unknown", "length"])
-@pytest.mark.parametrize("how", ["file", "buffered", "memory", "late"])
+@pytest.mark.parametrize("how", ["raw", "buffered", "subclass", "memory", "late"])
 @pytest.mark.parametrize("size", SIZES)
 def test_file(wsgi: Server, files: dict[int, Path], size: int, how: str, length: bool, version: str) -> None:
     path = files[size]
@@ -529,11 +529,12 @@ def test_file(wsgi: Server, files: dict[int, Path], size: int, how: str, length:
         if version == "1.1":
             client.send(HELLO)
             assert client.response().body == b"hello"
-    if how == "file":
+    if how in ("subclass", "memory"):
         wsgi.wait_event("file-closed", path=str(path))
+    assert wsgi.facts("/raw-files-open") == 0
 
 
-@pytest.mark.parametrize("how", ["file", "buffered"])
+@pytest.mark.parametrize("how", ["raw", "buffered", "subclass"])
 def test_file_from_its_position(wsgi: Server, files: dict[int, Path], how: str) -> None:
     """PEP 3333: from where the file stands, also where the descriptor stands elsewhere."""
     path = files[100_000]
@@ -576,16 +577,19 @@ def test_file_without_sendfile(files: dict[int, Path]) -> None:
         assert server.get(f"/file?path={path}&length=3000000").body == path.read_bytes()
 
 
-def test_file_to_a_client_that_leaves(wsgi: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["raw", "subclass"])
+def test_file_to_a_client_that_leaves(wsgi: Server, tmp_path: Path, how: str) -> None:
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(100_000_000)
     with wsgi.connect(receive_buffer=16384) as client:
-        client.send(request("GET", f"/file?path={path}"))
+        client.send(request("GET", f"/file?path={path}&how={how}"))
         assert client.response_head().status == 200
         client.take(1000)
         client.reset()
-    wsgi.wait_event("file-closed", path=str(path))
+    if how == "subclass":
+        wsgi.wait_event("file-closed", path=str(path))
+    assert wsgi.facts("/raw-files-open") == 0
     assert wsgi.alive()
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.backend import CORE, SPEEDUPS, Backend
-from tests.fakes import Wire
+from tests.fakes import Wire, quiet
 
 BIG = b"0123456789abcdef" * 5000
 
@@ -31,6 +31,7 @@ class Scenario:
     limits: dict[str, int]
     timeouts: dict[str, float]
     steps: list[Step] = field(default_factory=list)
+    wsgi: bool = False
 
 
 # Applications, by the first letter of the request's path. Each is a script over (receive, send).
@@ -238,6 +239,154 @@ APPS = [
 ]
 
 
+# WSGI applications, by the same number.
+
+
+def wsgi_hello(environ: Any, start_response: Any) -> Any:
+    start_response("200 Fine", [("X-App", "1")])
+    return [b"hello"]
+
+
+def wsgi_echo(environ: Any, start_response: Any) -> Any:
+    data = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(data)))])
+    return [data]
+
+
+def wsgi_lines(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    return list(environ["wsgi.input"])
+
+
+def wsgi_generator(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    yield b""
+    yield b"one"
+    yield b"two"
+
+
+def wsgi_write(environ: Any, start_response: Any) -> Any:
+    write = start_response("200 OK", [])
+    write(b"written")
+    return [b"returned"]
+
+
+def wsgi_too_long(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"abc", b"def"]
+
+
+def wsgi_too_short(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("Content-Length", "40")])
+    return [b"abc"]
+
+
+def wsgi_raises(environ: Any, start_response: Any) -> Any:
+    raise RuntimeError("on purpose")
+
+
+def wsgi_raises_late(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    yield b"begun"
+    raise RuntimeError("on purpose")
+
+
+def wsgi_replaces(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("X-Old", "1")])
+    try:
+        raise ValueError
+    except ValueError:
+        start_response("500 Replaced", [("X-New", "1")], sys.exc_info())
+    return [b"error page"]
+
+
+def wsgi_empty(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    return []
+
+
+def wsgi_no_content(environ: Any, start_response: Any) -> Any:
+    start_response("204 No Content", [("Content-Length", "3")])
+    return [b"abc"]
+
+
+def wsgi_no_start(environ: Any, start_response: Any) -> Any:
+    return [b"abc"]
+
+
+def wsgi_text(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    return ["text"]
+
+
+def wsgi_splits(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("X-Bad", "a\r\nb: c")])
+    return [b"never"]
+
+
+def wsgi_hints(environ: Any, start_response: Any) -> Any:
+    environ["wsgi.early_hints"]([("Link", "</a>")])
+    start_response("200 OK", [])
+    environ["gateway.send_trailers"]([("X-Sum", "1")])
+    yield b"hinted"
+
+
+def wsgi_large(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    return [BIG, b"x", BIG]
+
+
+def wsgi_parts(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    return [b"a", b"b", b"c"]
+
+
+WSGI_APPS = [
+    wsgi_parts,
+    wsgi_hello,
+    wsgi_echo,
+    wsgi_lines,
+    wsgi_generator,
+    wsgi_write,
+    wsgi_too_long,
+    wsgi_too_short,
+    wsgi_raises,
+    wsgi_raises_late,
+    wsgi_replaces,
+    wsgi_empty,
+    wsgi_no_content,
+    wsgi_no_start,
+    wsgi_text,
+    wsgi_splits,
+    wsgi_hints,
+    wsgi_large,
+]
+
+
+def executor_class(build: Any) -> type:
+    """An executor that runs a task at once, and its steps in the order in which they were posted."""
+
+    class Inline(build.module("kernels.base").Executor):  # type: ignore[misc, name-defined]
+        def submit(self, task: Any) -> bool:
+            self.posted: list[Any] = []
+            task.run()
+            while self.posted:
+                self.posted.pop(0).step()
+            return True
+
+        def post(self, task: Any) -> int:
+            self.posted.append(task)
+            return 0
+
+    return Inline
+
+
+def wsgi_handler(build: Any, observed: Observed) -> Any:
+    """A WSGI handler whose applications run on the loop: one order of events, the same in both builds."""
+    errors = build.module("wsgi.errors").ErrorStream(quiet.error)
+    return build.module("wsgi.task").WSGIHandler(observed.wsgi, executor_class(build)(), errors=errors)
+
+
 class Observed:
     """An ASGI application that picks its script by the path and keeps what it was given."""
 
@@ -268,10 +417,43 @@ class Observed:
             trace.append(f"end of {script.__name__}")
 
 
+    def wsgi(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """The same for WSGI."""
+        plain = {key: value for key, value in environ.items() if isinstance(value, (str, bool, tuple))}
+        self.trace.append(plain)
+        number = environ["PATH_INFO"].lstrip("/").split("/")[0]
+        script = WSGI_APPS[int(number) % len(WSGI_APPS)] if number.isdecimal() else wsgi_hello
+
+        def start_traced(*arguments: Any) -> Any:
+            try:
+                return start_response(*arguments)
+            except Exception as error:
+                self.trace.append(f"{type(error).__name__}: {error}")
+                raise
+
+        result = script(environ, start_traced)
+        return result if type(result) is list else Closing(result, self.trace)
+
+
+class Closing:
+    """A WSGI body that tells when it is closed."""
+
+    def __init__(self, body: Any, trace: list[Any]) -> None:
+        self.body = body
+        self.trace = trace
+
+    def __iter__(self) -> Any:
+        return iter(self.body)
+
+    def close(self) -> None:
+        self.trace.append("close")
+
+
 async def play(build: Backend, scenario: Scenario) -> list[Any]:
     """Everything that can be seen of `scenario` on `build`."""
     app = Observed()
-    wire = Wire(build, app, limits=scenario.limits, timeouts=scenario.timeouts)
+    handler = wsgi_handler(build, app) if scenario.wsgi else None
+    wire = Wire(build, app, limits=scenario.limits, timeouts=scenario.timeouts, handler=handler)
     seen: list[Any] = []
     for step in scenario.steps:
         match step:
@@ -305,9 +487,12 @@ async def play(build: Backend, scenario: Scenario) -> list[Any]:
         seen.append((step[0], wire.take(), list(wire.events), wire.connection.state))
         wire.events.clear()
     await wire.lose()
-    wire.handler.cancel_all()
-    await wire.turns(8)
-    seen.append((wire.service.connections, wire.service.requests, wire.handler.active()))
+    active = 0
+    if not scenario.wsgi:
+        wire.handler.cancel_all()
+        await wire.turns(8)
+        active = wire.handler.active()
+    seen.append((wire.service.connections, wire.service.requests, active))
     seen.append(app.trace)
     return seen
 
@@ -437,7 +622,14 @@ def scenario(rng: random.Random) -> Scenario:
     tail = [("advance", 1.0), ("advance", 6.0), ("advance", 40.0), ("eof",), ("shutdown",), ("lost",), ("fast",), ("feed", b"x")]
     for _ in range(rng.choice((0, 1, 2, 3))):
         steps.append(rng.choice(tail))
-    return Scenario(limits, timeouts, steps)
+    wsgi = rng.random() < 0.3
+    if wsgi:
+        # The application starts when its content is complete, and so never waits.
+        limits["body_buffer"] = 0
+        for index, step in enumerate(steps):
+            if step[0] in ("feed", "bytewise"):
+                steps[index] = (step[0], step[1].replace(b"100-continue", b"100-continues"))
+    return Scenario(limits, timeouts, steps, wsgi)
 
 
 def difference(first: list[Any], second: list[Any]) -> str | None:

@@ -61,10 +61,12 @@ FAULTS = {
         "self.decoder = None\n        self.set_deadline(self.timeouts.keep_alive * 2)",
     ),
     "disconnect_not_told": ("asgi/cycle.py", 'if stream.disconnected or stream.response_complete:\n            return {"type": "http.disconnect"}', 'if stream.disconnected:\n            return {"type": "http.disconnect"}'),
+    "wsgi_parts_not_joined": ("wsgi/call.py", "        if count > 1:", "        if count > 1000:"),
+    "wsgi_not_closed": ("wsgi/call.py", "                if close is not None:", "                if self.sent > 5:"),
     "reading_never_paused": (
         "http1/connection.py",
-        "full = stream.unconsumed >= self.limits.body_buffer",
-        "full = False",
+        "return limit > 0 and stream.unconsumed >= limit",
+        "return False",
     ),
 }
 

@@ -213,6 +213,21 @@ def test_an_application_that_returns_after_startup_is_fine() -> None:
     run("asyncio", main)
 
 
+def test_an_application_that_asks_for_more_after_its_shutdown_holds_nobody_up() -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+
+    async def main() -> None:
+        life = lifespan(app, shutdown_timeout=60)
+        await life.startup()
+        async with asyncio.timeout(1):
+            assert await life.shutdown()
+
+    run("asyncio", main)
+
+
 def test_an_application_that_dies_between_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await receive()

@@ -322,6 +322,9 @@ def test_factory_that_can_not_be_called(write, refuse):
 def test_a_factory_taken_for_an_application(write, refuse):
     name = write("def make(config=None): raise SystemExit('called')")
     assert "--factory" in str(refuse(f"{name}:make"))
+    name = write("def make(): raise SystemExit('called')")
+    assert "--factory" in str(refuse(f"{name}:make"))
+    assert "--factory" not in str(refuse(f"{write('def view(request): raise SystemExit')}:view"))
 
 
 # -- What it speaks
@@ -505,6 +508,11 @@ async def agen(scope, receive, send):
     yield
 
 
+class ThreeInit:
+    def __init__(self, a, b, c):
+        raise NotImplementedError
+
+
 class Half:
     async def __call__(self, receive, send):
         raise NotImplementedError
@@ -525,6 +533,8 @@ class TwoInit:
         dict,
         int,
         TwoInit,
+        ThreeInit,
+        lambda request, extra=None: None,
         Half(),
         decorated,
         lambda scope, x: None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tomllib
 
 import pytest
@@ -279,6 +280,13 @@ def test_env_file_errors(folder):
     assert error("--env-file", "no") == "--env-file: can't read no: No such file or directory"
     (folder / "bad").write_bytes(b"A=\xff")
     assert error("--env-file", "bad") == "--env-file: can't read bad: it is not UTF-8"
+
+
+def test_env_files_without_dotenv(folder, monkeypatch):
+    (folder / ".env").write_text("A=b")
+    monkeypatch.setitem(sys.modules, "dotenv", None)
+    assert error("--env-file", ".env").endswith("pip install python-dotenv")
+    assert load().env_file == ()
 
 
 def test_the_process_environment_is_the_default(folder, monkeypatch):

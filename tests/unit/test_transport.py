@@ -142,9 +142,7 @@ def address() -> Any:
     return Address("tcp", "127.0.0.1", 0)
 
 
-def wired(
-    build: Backend, loop: str, test: Callable[[Wire], Awaitable[None]], **options: Any
-) -> None:
+def wired(build: Backend, loop: str, test: Callable[[Wire], Awaitable[None]], **options: Any) -> None:
     async def main() -> None:
         wire = Wire(build, **options)
         try:
@@ -342,6 +340,7 @@ def test_file(build: Backend, loop: str, sendfile: bool, small: bool, queued: in
         connection.transport.write(b"next")
         assert await reader.readexactly(4) == b"next"
         # The brake works as before: pauses and resumes come in pairs.
+        await eventually(lambda: connection.calls.count("pause") == connection.calls.count("resume"))
         connection.calls.clear()
         connection.transport.write(b"x" * 8_000_000)
         assert connection.calls == ["pause"]

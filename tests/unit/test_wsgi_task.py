@@ -993,6 +993,27 @@ class TestFiles:
         response = Response(Lane(build, self.serve(Upper(file.name))).request())
         assert response.body == b"o123456789" * 10
 
+    def test_subclass_that_reads_as_a_file(self, build: Backend, file: Any) -> None:
+        closed: list[bool] = []
+
+        class Noted(io.FileIO):
+            def close(self) -> None:
+                closed.append(True)
+                super().close()
+
+        lane = Lane(build, self.serve(Noted(file.name)))
+        assert Response(lane.request()).body == b"0123456789" * 10
+        assert lane.transport.events == ["send_file 0 100"]
+        assert closed
+
+    def test_patched_object_is_read(self, build: Backend, file: Any) -> None:
+        opened = open(file.name, "rb")
+        parts = [b"patched", b""]
+        opened.read = lambda size=-1: parts.pop(0)  # type: ignore[method-assign]
+        lane = Lane(build, self.serve(opened))
+        assert Response(lane.request()).body.startswith(b"patched")
+        assert lane.transport.events == []
+
     def test_pipe_is_read(self, build: Backend) -> None:
         reading, writing = os.pipe()
         os.write(writing, b"through a pipe")

@@ -97,6 +97,10 @@ cdef class HTTP1Connection(Connection):
     cdef int discard(self, Py_ssize_t size) except -1
     @cython.locals(stream=HTTPStream, full=bint)
     cdef int brake(self) except -1
+    @cython.locals(limit=cython.longlong)
+    cdef bint body_full(self, HTTPStream stream) except -1
+    @cython.locals(limit=cython.longlong)
+    cdef bint input_full(self) except -1
     cdef bint receiving(self) except -1
     cdef int set_body_deadline(self) except -1
     @cython.locals(rate=cython.longlong)

@@ -24,8 +24,8 @@ cdef bint _EAGER = sys.version_info >= (3, 12)
 
 
 cdef object _of_python(object coroutine, str name):
-    """An attribute of a coroutine, None of one that Cython made: its frames have no line numbers, which is an error
-    to asyncio's `print_stack`."""
+    """An attribute of a coroutine; None of one that Cython made: its frame lacks the line number that
+    asyncio's `print_stack` relies on."""
     return getattr(coroutine, name) if type(coroutine) is _CoroutineType else None
 
 
@@ -168,7 +168,7 @@ cdef class Ready:
             if type(self.value) is dict:
                 stop = self.value
             else:
-                # Set as it is, a tuple would become the exception's arguments, an exception the exception itself.
+                # Set as they are, a tuple would become its arguments, an exception would replace it.
                 stop = StopIteration(self.value)
             # Without a traceback, which nobody sees.
             PyErr_SetObject(PyExc_StopIteration, <PyObject *>stop)

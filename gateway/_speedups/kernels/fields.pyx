@@ -72,7 +72,7 @@ cdef inline bint _is_value(const unsigned char *data, Py_ssize_t size) noexcept:
 
 
 cdef inline bint _equals(const unsigned char *token, const char *name, Py_ssize_t size) noexcept:
-    """Whether a token is `name` (lower-case letters and hyphens). No tchar but a hyphen has a hyphen's other bits."""
+    """Whether a token is `name` (lower-case letters and hyphens). Only a hyphen has a hyphen's other bits."""
     cdef Py_ssize_t i
     for i in range(size):
         if (token[i] | 0x20) != <unsigned char>name[i]:
@@ -133,7 +133,9 @@ cdef long long _parse_length(const unsigned char *value, Py_ssize_t size) noexce
     return <long long>length
 
 
-cdef inline bint _option_is(const unsigned char *member, Py_ssize_t size, const char *name, Py_ssize_t length) noexcept:
+cdef inline bint _option_is(
+    const unsigned char *member, Py_ssize_t size, const char *name, Py_ssize_t length
+) noexcept:
     cdef Py_ssize_t i
     cdef unsigned char byte
     if size != length:

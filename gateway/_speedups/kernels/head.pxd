@@ -112,6 +112,7 @@ cdef class RequestHead:
     cdef list _list(self)
     cdef bint _matches(self, Field *field, bytes name, Py_ssize_t known) noexcept
     cdef object _key(self, Field *field)
+    cdef bytes _raw_path(self)
     cdef object _path(self, bint utf8)
 
 

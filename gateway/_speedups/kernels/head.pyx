@@ -671,6 +671,8 @@ cdef inline bint _next_member(const unsigned char *data, Py_ssize_t size, Py_ssi
 
 
 cdef inline bytes _bytes(const unsigned char *data, Span span):
+    if span.size == 0:
+        return b""
     return PyBytes_FromStringAndSize(<const char *>data + span.start, span.size)
 
 
@@ -680,8 +682,9 @@ cdef inline str _latin1(const unsigned char *data, Span span):
 
 cdef inline str _ascii(const unsigned char *data, Py_ssize_t size):
     cdef str text
-    if size == 0:
-        return ""
+    # Single characters are shared.
+    if size <= 1:
+        return PyUnicode_DecodeLatin1(<const char *>data, size, NULL) if size else ""
     text = PyUnicode_New(size, 127)
     memcpy(PyUnicode_DATA(text), data, <size_t>size)
     return text
@@ -739,19 +742,15 @@ cdef class RequestHead:
 
     @property
     def target(self):
-        return _bytes(self._bytes, self._target.whole) if self._bytes != NULL else b""
+        return _bytes(self._bytes, self._target.whole)
 
     @property
     def raw_path(self):
-        if self._bytes == NULL:
-            return b""
-        if self._target.path.size == 0 and self.form == ABSOLUTE_FORM:
-            return b"/"
-        return _bytes(self._bytes, self._target.path)
+        return self._raw_path()
 
     @property
     def query(self):
-        return _bytes(self._bytes, self._target.query) if self._bytes != NULL else b""
+        return _bytes(self._bytes, self._target.query)
 
     @property
     def authority(self):
@@ -1027,14 +1026,17 @@ cdef class RequestHead:
             self._count = kept + 1
         return 0
 
+    cdef bytes _raw_path(self):
+        if self._target.path.size == 0 and self.form == ABSOLUTE_FORM:
+            return b"/"
+        return _bytes(self._bytes, self._target.path)
+
     cdef object _path(self, bint utf8):
         """The percent-decoded path, read as UTF-8 or latin-1."""
         cdef unsigned char[512] room
         cdef unsigned char *decoded = room
         cdef const unsigned char *data
         cdef Py_ssize_t i = 0, size = self._target.path.size, length = 0
-        if self._bytes == NULL:
-            return ""
         if size == 0:
             return "/" if self.form == ABSOLUTE_FORM else ""
         data = self._bytes + self._target.path.start
@@ -1065,8 +1067,8 @@ cdef class RequestHead:
         PyDict_SetItem(scope, "http_version", self.http_version)
         PyDict_SetItem(scope, "method", self.method)
         PyDict_SetItem(scope, "path", self._path(True))
-        PyDict_SetItem(scope, "raw_path", self.raw_path)
-        PyDict_SetItem(scope, "query_string", self.query)
+        PyDict_SetItem(scope, "raw_path", self._raw_path())
+        PyDict_SetItem(scope, "query_string", _bytes(self._bytes, self._target.query))
         PyDict_SetItem(scope, "headers", self._list())
         return scope
 

@@ -1,7 +1,6 @@
 cimport cython
 
-cdef object RAW_FILE, TEMPORARY_FILE
-cdef tuple BUFFERED_FILES
+cdef object TEMPORARY_FILE
 
 
 cdef class FileWrapper:
@@ -10,3 +9,6 @@ cdef class FileWrapper:
 
     @cython.locals(descriptor=int)
     cpdef int locate(self) except -1
+
+
+cpdef bint reads_as(object file, object kind) except -1

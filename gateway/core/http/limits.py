@@ -1,12 +1,14 @@
 """What one peer may cost: sizes in bytes or items, waits in seconds. 0 switches a limit off.
 
+Three are not limits but allowances, of which 0 means none: `empty_lines`, `unread_body` and `linger`.
+
 The defaults are those a server needs that faces the Internet with nothing in front of it; each names the value its
 peers chose, where there is a custom to follow.
 """
 
 
 class Limits:
-    """Sizes and counts; see the comment at each. All integers, 0 = no limit."""
+    """Sizes and counts; see the comment at each. All integers."""
 
     __slots__ = (
         "request_line",

@@ -323,7 +323,7 @@ class HTTP1Connection(Connection):
                 if self.writing_paused:
                     # A client that sends requests but reads no responses gets no further ones made.
                     break
-                if burst >= self.limits.pipeline_burst:
+                if burst == self.limits.pipeline_burst and burst:
                     self.schedule()
                     break
                 if not self.read_head():
@@ -467,7 +467,7 @@ class HTTP1Connection(Connection):
         """Move content from the input to the stream, or away. False when more input is needed."""
         stream = self.stream
         discarding = stream is None or stream.response_complete or stream.disconnected
-        if not discarding and stream.unconsumed >= self.limits.body_buffer:
+        if not discarding and self.body_full(stream):
             return False
         before = self.received
         if self.framing == FRAMING_CHUNKED:
@@ -513,7 +513,7 @@ class HTTP1Connection(Connection):
         while True:
             if self.trailers is None:
                 code = decoder.decode(self.input, limits.chunk_line)
-                if decoder.excess > limits.chunk_excess:
+                if limits.chunk_excess and decoder.excess > limits.chunk_excess:
                     self.content_error(400, "chunk framing too large")
                     return False
                 if code == CHUNK_DATA:
@@ -526,7 +526,7 @@ class HTTP1Connection(Connection):
                         stream.feed_body(data)
                         if self.state != EXCHANGE or self.stream is not stream:
                             return self.state <= DRAIN
-                        if stream.unconsumed >= limits.body_buffer:
+                        if self.body_full(stream):
                             return True
                     continue
                 if code == CHUNK_NEED_DATA:
@@ -591,11 +591,11 @@ class HTTP1Connection(Connection):
         if self.state == EXCHANGE or self.state == DRAIN:
             stream = self.stream
             if self.content_complete():
-                full = self.input.available() >= self.limits.pipeline_buffer
+                full = self.input_full()
             elif stream is not None and not stream.response_complete and not stream.disconnected:
-                full = stream.unconsumed >= self.limits.body_buffer
+                full = self.body_full(stream)
         elif self.state <= HEAD and (self.scheduled or self.writing_paused):
-            full = self.input.available() >= self.limits.pipeline_buffer
+            full = self.input_full()
         if full != self.reading_paused:
             self.reading_paused = full
             if full:
@@ -604,6 +604,16 @@ class HTTP1Connection(Connection):
             elif self.state != CLOSED:
                 self.transport.resume_reading()
         return 0
+
+    def body_full(self, stream: HTTPStream) -> bool:
+        """Whether the application holds, or has been left, as much content as it may."""
+        limit = self.limits.body_buffer
+        return limit > 0 and stream.unconsumed >= limit
+
+    def input_full(self) -> bool:
+        """Whether as many bytes of later requests wait as may."""
+        limit = self.limits.pipeline_buffer
+        return limit > 0 and self.input.available() >= limit
 
     def receiving(self) -> bool:
         """Whether the peer has content to send and we are ready for it."""

@@ -54,9 +54,7 @@ class ApplicationCall(Task):
         "trailers_open",
     )
 
-    def prepare(
-        self, app: Any, environ: Any, is_head: bool, trailers_open: bool, sendfile: bool
-    ) -> int:
+    def prepare(self, app: Any, environ: Any, is_head: bool, trailers_open: bool, sendfile: bool) -> int:
         """Set all attributes. Returns 0.
 
         `is_head`: the method is HEAD. `trailers_open`: the client takes trailers. `sendfile`: `deliver_file`
@@ -146,9 +144,7 @@ class ApplicationCall(Task):
     def respond(self, result: Any) -> int:
         """Send the body that the application returned. Returns 0."""
         if isinstance(result, (bytes, str)):
-            raise TypeError(
-                f"a WSGI application must return an iterable of bytes, not {type(result).__name__}"
-            )
+            raise TypeError(f"a WSGI application must return an iterable of bytes, not {type(result).__name__}")
         wrapped = type(result) is FileWrapper
         if wrapped and self.respond_file(result):
             return 0

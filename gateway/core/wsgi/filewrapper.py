@@ -6,10 +6,6 @@ import stat
 import tempfile
 from typing import Any
 
-# Their read() is read(2) on the descriptor, at a position they know. A subclass may do anything in between
-# (gzip.GzipFile has a descriptor, too, with other bytes behind it), so the exact types count.
-RAW_FILE = io.FileIO
-BUFFERED_FILES = (io.BufferedReader, io.BufferedRandom)
 # What NamedTemporaryFile returns: a proxy that only adds deletion.
 TEMPORARY_FILE = tempfile._TemporaryFileWrapper  # noqa: SLF001
 
@@ -53,12 +49,12 @@ class FileWrapper:
         if type(file) is TEMPORARY_FILE:
             file = file.file
         try:
-            if type(file) in BUFFERED_FILES:
-                if type(file.raw) is not RAW_FILE:
+            if reads_as(file, io.BufferedReader) or reads_as(file, io.BufferedRandom):
+                if not reads_as(file.raw, io.FileIO):
                     return -2
                 if file.writable():
                     file.flush()
-            elif type(file) is not RAW_FILE:
+            elif not reads_as(file, io.FileIO):
                 return -2
             descriptor: int = file.fileno()
             status = os.fstat(descriptor)
@@ -70,3 +66,17 @@ class FileWrapper:
             return -2
         self.count = max(status.st_size - self.offset, 0)
         return descriptor
+
+
+def reads_as(file: object, kind: type) -> bool:
+    """Whether `file` is a `kind` that reads as such: from its descriptor, what is there, from where it stands.
+
+    A descriptor alone proves nothing: gzip.GzipFile has one, with other bytes behind it.
+    """
+    if not isinstance(file, kind):
+        return False
+    own = type(file)
+    for name in ("read", "fileno", "tell"):
+        if getattr(own, name) is not getattr(kind, name) or name in getattr(file, "__dict__", ()):
+            return False
+    return True

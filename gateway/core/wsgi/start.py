@@ -23,9 +23,7 @@ def status_code(status: object) -> int:
         return code
     digits = status[:3]
     if len(status) < 4 or status[3] != " " or not (digits.isascii() and digits.isdigit()):
-        raise LocalProtocolError(
-            "start_response() wants a status like '200 OK': three digits, a space, a reason"
-        )
+        raise LocalProtocolError("start_response() wants a status like '200 OK': three digits, a space, a reason")
     code = int(digits)
     # RFC 9110 15.2: 1xx are interim responses; this is the final one. RFC 9110 15: codes end at 599, but
     # clients have to accept others, by their first digit.

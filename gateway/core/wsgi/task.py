@@ -289,8 +289,6 @@ class WSGITask(ApplicationCall):
         try:
             if taken:
                 stream.consumed(taken)
-            if wants:
-                stream.want_body()
             if hints is not None:
                 for block in hints:
                     stream.send_informational(103, block)
@@ -299,6 +297,9 @@ class WSGITask(ApplicationCall):
             if count:
                 self.file_begun = True
                 stream.send_file(self.descriptor, self.offset, count, False)
+            if wants:
+                # After the output: what the application sent before it read must not be overtaken by a 100.
+                stream.want_body()
             if failed:
                 stream.fail(failed)
         except ClientDisconnected:
@@ -368,9 +369,7 @@ class WSGITask(ApplicationCall):
         The query may hold secrets and is left out; the path is printable ASCII, or there would be no request.
         """
         head = self.head
-        self.log.error(
-            "Error handling request %s %s", head.method, head.raw_path.decode("latin-1"), exc_info=error
-        )
+        self.log.error("Error handling request %s %s", head.method, head.raw_path.decode("latin-1"), exc_info=error)
         return 0
 
     # In the thread; `wake` and `wait` also elsewhere, with the lock held.
