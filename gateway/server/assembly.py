@@ -122,5 +122,18 @@ def make_access_log(backend: Backend, settings: LogSettings, access: Any) -> Any
 
 
 def make_forwarded(backend: Backend, config: Config) -> Any:
-    """What judges the fields that proxies set; None where there is nothing to do."""
-    return None
+    """What judges the fields that proxies set; None where they are left alone. Raises ConfigError."""
+    settings = config.forwarded
+    if not settings.trusted and not settings.forwarded_clear:
+        return None
+    try:
+        return backend.module("http.forwarded").ForwardedPolicy(
+            settings.trusted,
+            host=settings.forwarded_host,
+            port=settings.forwarded_port,
+            prefix=settings.forwarded_prefix,
+            clear=settings.forwarded_clear,
+            forwarded=settings.forwarded_style == "forwarded",
+        )
+    except ValueError as error:
+        raise ConfigError(f"--forwarded-allow-ips: {error}")

@@ -472,3 +472,21 @@ def test_stopping_is_quick() -> None:
         with make(wsgi).run_in_thread() as server:
             get(server.addresses[0])
     assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(("options", "client"), [({}, "192.0.2.7"), ({"proxy_headers": False}, "127.0.0.1")])
+def test_proxy_options_reach_the_request(options: dict[str, Any], client: str) -> None:
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [environ["REMOTE_ADDR"].encode()]
+
+    with make(app, **options).run_in_thread() as server, Client(server.addresses[0]) as connection:
+        connection.send(request("GET", "/", "X-Forwarded-For: 192.0.2.7"))
+        assert connection.response().body == client.encode()
+
+
+def test_access_log_goes_to_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with make(wsgi, access_logfile=str(path), access_log_format="short").run_in_thread() as server:
+        get(server.addresses[0], "/logged")
+    assert '"GET /logged HTTP/1.1" 200' in path.read_text()

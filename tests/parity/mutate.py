@@ -5,6 +5,7 @@ Everything is drawn from the given `random.Random`, so that a case is known by i
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 CORPUS = Path(__file__).parents[1] / "corpus" / "requests"
 
 # Bytes that a parser treats in a way of their own, or might.
-BYTES = b"\r\n\r\n\r\n\t  ::,;?#%/*@[]\"\\_.-0159aZ\x00\x01\x0b\x0c\x1b\x1f\x7f\x80\x85\xa0\xff"
+BYTES = b'\r\n\r\n\r\n\t  ::,;?#%/*@[]"\\_.-0159aZ\x00\x01\x0b\x0c\x1b\x1f\x7f\x80\x85\xa0\xff'
 
 PIECES = [
     b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\r\n ", b"\r\n\t", b" ", b"  ", b"\t", b":", b": ", b" :", b",", b", ,", b";",
@@ -65,7 +66,9 @@ def grammar_head(rng: random.Random) -> bytes:
     if form < 0.7:
         target = rng.choice(PATHS) + rng.choice(QUERIES)
     elif form < 0.9:
-        target = rng.choice([b"http://", b"https://", b"HTTP://", b"Https://", b"http:/", b"ftp://", b"httpx://", b"httpss://", b""])
+        target = rng.choice(
+            [b"http://", b"https://", b"HTTP://", b"Https://", b"http:/", b"ftp://", b"httpx://", b"httpss://", b""]
+        )
         target += rng.choice(HOSTS) + rng.choice(PATHS) + rng.choice(QUERIES)
     else:
         target = rng.choice([b"*", b"**", b"*?", b"", *HOSTS])
@@ -94,7 +97,12 @@ def grammar_head(rng: random.Random) -> bytes:
     for name, value in fields:
         case = rng.random()
         name = name.lower() if case < 0.3 else name.upper() if case < 0.4 else name
-        lines.append(name + rng.choice([b": ", b": ", b": ", b":", b":\t ", b" :"][: rng.choice((5, 6))]) + value + rng.choice([b"", b"", b" ", b"\t"]))
+        lines.append(
+            name
+            + rng.choice([b": ", b": ", b": ", b":", b":\t ", b" :"][: rng.choice((5, 6))])
+            + value
+            + rng.choice([b"", b"", b" ", b"\t"])
+        )
     return b"\r\n".join(lines) + b"\r\n\r\n" + rng.choice([b"", b"", b"hello", b"GET / HTTP/1.1\r\n"])
 
 
@@ -150,4 +158,4 @@ def cuts(rng: random.Random, raw: bytes) -> list[bytes]:
     else:
         places = {rng.randrange(len(raw) + 1) for _ in range(rng.choice((1, 2, 5, 10)))} if raw else set()
     edges = sorted({0, len(raw)} | places)
-    return [raw[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [raw[start:stop] for start, stop in itertools.pairwise(edges)]

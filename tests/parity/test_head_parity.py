@@ -83,7 +83,10 @@ FAULTS = {
     "path read as latin-1": ('.decode("utf-8", "replace")', '.decode("latin-1")'),
     "Host removed is forgotten": ("self._fields = fields\n        self._cached = None", "self._fields = fields"),
     "Host appended": ('fields.insert(0, (b"host", value))', 'fields.append((b"host", value))'),
-    "consumed one byte too few": ("input.discard(end)\n        return DONE", "input.discard(end - 1)\n        return DONE"),
+    "consumed one byte too few": (
+        "input.discard(end)\n        return DONE",
+        "input.discard(end - 1)\n        return DONE",
+    ),
 }
 
 
@@ -109,7 +112,9 @@ def test_no_fault_no_difference(core: SimpleNamespace) -> None:
     assert fuzz_heads.fuzz(core, faulty("NEED_DATA = 0", "NEED_DATA = 0"), SEED, 100) == ""
 
 
-def test_command_line(monkeypatch: pytest.MonkeyPatch, compiled: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+def test_command_line(
+    monkeypatch: pytest.MonkeyPatch, compiled: SimpleNamespace, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr(sys, "argv", ["fuzz_heads", "--seconds", "0.01", "--seed", "1"])
     assert fuzz_heads.main() == 0
     assert "1000 heads" in capsys.readouterr().out

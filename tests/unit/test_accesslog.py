@@ -109,7 +109,7 @@ def noon(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("%(T)s", "2"),
         ("%(M)s", "2345"),
         ("%(L)s", "2.345678"),
-        ("%(p)s", f"<{os.getpid()}>"),
+        pytest.param("%(p)s", f"<{os.getpid()}>", id="pid"),
         ("%(client)s", "127.0.0.1:54321"),
         ("%({X-Request-ID}i)s", "17"),
         ("%({x-request-id}i)s %({x-none}i)s", "17 -"),

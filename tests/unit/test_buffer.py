@@ -71,7 +71,17 @@ def test_clear(build: Backend) -> None:
 
 @pytest.mark.parametrize(
     ("data", "expected"),
-    [(b"", 2), (b"\r", 2), (b"\r\n", 1), (b"\r\nGET", 1), (b"\n", 0), (b"\r\r", 0), (b"G", 0), (b"G\r\n", 0), (b"\n\r", 0)],
+    [
+        (b"", 2),
+        (b"\r", 2),
+        (b"\r\n", 1),
+        (b"\r\nGET", 1),
+        (b"\n", 0),
+        (b"\r\r", 0),
+        (b"G", 0),
+        (b"G\r\n", 0),
+        (b"\n\r", 0),
+    ],
 )
 def test_starts_with_line_end(build: Backend, data: bytes, expected: int) -> None:
     whole, bytewise, behind = (build.module("kernels.buffer").InputBuffer() for _ in range(3))

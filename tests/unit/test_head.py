@@ -156,7 +156,9 @@ def test_field_limit(build: Backend, size: int, expected: int) -> None:
     assert parse_pieces(build, [raw[i : i + 1] for i in range(len(raw))], (0, 0, 10, 0))[0] == expected
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(20, codes.DONE), (19, codes.FIELD_TOO_LARGE), (10, codes.FIELD_TOO_LARGE)])
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(20, codes.DONE), (19, codes.FIELD_TOO_LARGE), (10, codes.FIELD_TOO_LARGE)]
+)
 def test_section_limit(build: Backend, limit: int, expected: int) -> None:
     """All field lines with their CRLFs count, the empty line does not."""
     raw = b"GET / HTTP/1.1\r\n" + b"X: 45678\r\n" * 2 + b"\r\n"
@@ -245,7 +247,15 @@ def test_environ(build: Backend) -> None:
 
 def test_environ_of_repeated_fields(build: Backend) -> None:
     head = accepted(
-        build, b"Cookie: a=1", b"X-A: 1", b"Content-Type: a", b"Cookie: b=2", b"x-a: 2", b"Content-Type: b", b"Accept: a", b"Accept: b"
+        build,
+        b"Cookie: a=1",
+        b"X-A: 1",
+        b"Content-Type: a",
+        b"Cookie: b=2",
+        b"x-a: 2",
+        b"Content-Type: b",
+        b"Accept: a",
+        b"Accept: b",
     )
     environ = head.environ({})
     assert environ["HTTP_COOKIE"] == "a=1; b=2"
@@ -345,7 +355,9 @@ def test_a_head_outlives_the_buffer(build: Backend) -> None:
 def test_a_head_can_be_used_again(build: Backend) -> None:
     buffer = build.module("kernels.buffer").InputBuffer()
     head = build.module("kernels.head").RequestHead()
-    buffer.feed(b"POST http://a/ HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 1\r\n\r\n")
+    buffer.feed(
+        b"POST http://a/ HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
+    )
     assert head.parse(buffer, *LIMITS) == codes.DONE
     head.set_host(b"b")
     buffer.feed(b"GET /x HTTP/1.1\r\n\r\n")
@@ -372,7 +384,9 @@ def test_a_head_that_was_not_parsed(build: Backend) -> None:
 
 def test_constants_are_the_same(build: Backend) -> None:
     module = build.module("kernels.head")
-    names = [name for name in vars(codes) if name.isupper() and name != "MAX_CONTENT_LENGTH" and not name.startswith("_")]
+    names = [
+        name for name in vars(codes) if name.isupper() and name != "MAX_CONTENT_LENGTH" and not name.startswith("_")
+    ]
     assert len(names) == 26
     assert {name: int(getattr(module, name)) for name in names} == {name: getattr(codes, name) for name in names}
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -150,6 +151,31 @@ def test_reopen(tmp_path):
         assert path.with_suffix(".old").read_text().count("\n") == 2
         assert path.read_text().count("three\n") == 1
     loggers.close()
+
+
+def test_nothing_stays_open(tmp_path):
+    loggers = configure(error_logfile=tmp_path / "e", access_logfile=tmp_path / "a")
+    before = set(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else set()
+    loggers.reopen()
+    loggers.reopen()
+    if before:
+        assert len(set(os.listdir("/proc/self/fd"))) == len(before)
+    # Nor locked: another thread can still write.
+    thread = threading.Thread(target=loggers.error.info, args=("x",), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    loggers.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permission bits")
+def test_others_may_read_but_not_write_an_access_log(tmp_path):
+    mask = os.umask(0)
+    try:
+        configure(access_logfile=tmp_path / "a").close()
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
 
 
 def test_reopen_that_fails_keeps_the_files(tmp_path, monkeypatch):

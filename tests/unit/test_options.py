@@ -187,7 +187,25 @@ def test_durations_refused(text):
     "seconds", [0, 0.001, 0.5, 1, 1.5, 2.25, 59, 60, 75, 90, 120, 121, 3600, 3661, 86400, 0.1234567]
 )
 def test_durations_survive_being_shown(seconds):
+    """What is printed for one value is read as the same value."""
     assert values.read_duration(values.show_duration(float(seconds))) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.5, "500ms"),
+        (1.0, "1s"),
+        (90.0, "90s"),
+        (120.0, "120s"),
+        (150.0, "2m30s"),
+        (3600.0, "1h"),
+        (0.0, 0),
+        (1.5, "1500ms"),
+    ],
+)
+def test_durations_are_shown_with_a_unit(seconds, text):
+    assert values.show_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -200,6 +218,10 @@ def test_durations_survive_being_shown(seconds):
         ("64 KiB", 65536),
         ("1MiB", 1 << 20),
         ("1MB", 10**6),
+        ("1KB", 1000),
+        ("2m", 2 << 20),
+        ("1GB", 10**9),
+        ("1GiB", 1 << 30),
         ("1.5K", 1536),
         ("2G", 2 << 30),
         ("10B", 10),
@@ -238,6 +260,7 @@ def test_switches():
             values.read_switch(wrong)
     assert values.read_auto_switch("auto") is None
     assert values.read_auto_switch("on") is True
+    assert [values.show_auto_switch(value) for value in (None, True, False)] == ["auto", True, False]
 
 
 def test_modes():
@@ -377,6 +400,13 @@ def test_the_longest_unix_path():
     assert parse_address("unix:" + path).path == path
     with pytest.raises(ValueError):
         parse_address("unix:" + path + "x")
+
+
+def test_a_unix_socket_by_its_own_option():
+    uds = BY_NAME["uds"]
+    assert uds.read("/run/a.sock", "") == uds.read("unix:/run/a.sock", "") == "/run/a.sock"
+    with pytest.raises(ConfigError, match="at most"):
+        uds.read("/" + "x" * 200, "--uds")
 
 
 # -- Reading an option

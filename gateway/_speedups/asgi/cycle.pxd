@@ -2,7 +2,7 @@ from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scop
 from gateway._speedups.http.fields cimport response_block, trailer_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.base cimport Handler, Responder, Stream
-from gateway._speedups.kernels.driver cimport Driver, Ready
+from gateway._speedups.kernels.driver cimport Driver, Ready, Yield
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython

@@ -1,10 +1,11 @@
 cimport cython
 
-cdef object _DEFAULT_PORTS, _HOST, _NODE, _PAIR, _PREFIX, _QUOTED_PAIR, _SCHEMES, _SPACE, _TOKEN
+cdef object _DEFAULT_PORTS, _HOST, _NODE, _PAIR, _PORT, _PREFIX, _QUOTED_PAIR, _SCHEMES, _SPACE, _TOKEN
 
 
 @cython.locals(port=int)
 cpdef tuple parse_node(str text)
+cdef int parse_port(str text) except -1
 cpdef object parse_address(str text)
 @cython.locals(elements=list, element=dict, position="Py_ssize_t", name=str, end=bint)
 cpdef list parse_forwarded(str value)
@@ -32,5 +33,5 @@ cdef class ForwardedPolicy:
     @cython.locals(hops="Py_ssize_t", client=tuple)
     cdef Py_ssize_t _apply_client(self, object stream, list nodes) except -1
     cdef int _apply_scheme(self, object stream, str scheme) except -1
-    @cython.locals(name=str, standard=int, number=int, digits=str)
+    @cython.locals(name=str, standard=int, number=int)
     cdef int _apply_host(self, object stream, str host, str port) except -1

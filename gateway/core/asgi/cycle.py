@@ -19,7 +19,7 @@ from gateway.errors import ClientDisconnected, LocalProtocolError
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
 from ..kernels.base import Handler, Responder, Stream
-from ..kernels.driver import READY, YIELD, Driver, Ready
+from ..kernels.driver import READY, YIELD, Driver, Ready, Yield
 from .scope import base_scope, http_extensions, http_scope
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
@@ -142,7 +142,7 @@ class ASGICycle(Driver):
             return self.wait_writable()
         if self.burst > BURST:
             self.burst = 0
-            return YIELD
+            return Yield()
         return READY
 
     # Called by the stream and the connection.

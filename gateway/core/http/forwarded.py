@@ -1,9 +1,9 @@
 """What a proxy says about the client: X-Forwarded-* or Forwarded (RFC 7239), and whom to believe.
 
-Rule 1: nothing is believed but what a trusted peer has written. Every proxy appends what it saw to what it was sent, so
-a list is read from its right end: the last address is the peer's word; if that address is trusted too, the one before it
-is its word; and so on, to the first address that is not trusted. That is the client. What stands further to the left
-the client has made up, or might have.
+Rule 1: nothing is believed but what a trusted peer has written. Every proxy appends what it saw to what it was
+sent, so a list is read from its right end: the last address is the peer's word; if that address is trusted too, the
+one before it is its word; and so on, to the first address that is not trusted. That is the client. What stands
+further to the left the client has made up, or might have.
 Rule 2: one family of fields counts, the configured one. A proxy that sets X-Forwarded-* passes on a Forwarded field
 as the client sent it, and the other way round; reading both would believe the client.
 Rule 3: what is malformed is ignored, as if it were not there. It is never an error of the request.
@@ -29,6 +29,8 @@ _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}|_[A-Za-z0
 
 # A host with or without a port (RFC 9110 7.2), without the characters that no host in use has.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~\-]+)(?::([0-9]{1,5}))?")
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 # A path of plain segments (RFC 3986 3.3). Encoded characters are left out, as ASGI and WSGI would decode them
 # differently; and "//" in front, which in a redirect is the beginning of another host.
@@ -60,6 +62,13 @@ def parse_node(text: str) -> tuple | None:
     if address is None:
         return None
     return str(address), port
+
+
+def parse_port(text: str) -> int:
+    """A port of a URI (RFC 3986 3.2.3) from 1 to 65535, or 0."""
+    if _PORT.fullmatch(text) is None or int(text) > 65535:
+        return 0
+    return int(text)
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -133,13 +142,13 @@ def default_port(scheme: str) -> int:
 class ForwardedPolicy:
     """Whom to believe, and in what.
 
-    `allow`: IP addresses, networks ("10.0.0.0/8"), "unix" (any peer on a Unix socket) or "*" (anyone: only for a server
-    that nobody but the proxy can reach; then the leftmost address counts, which is the client's to choose if the
-    proxy appends to what it is sent). `forwarded`: read Forwarded instead of X-Forwarded-*. Address and scheme are always
-    read. On request only, because a proxy that does not set them passes on the client's: `host` (X-Forwarded-Host, or the
-    host parameter of Forwarded), `port` (X-Forwarded-Port), `prefix` (X-Forwarded-Prefix: the path the proxy has
-    removed). `clear`: remove all these fields from requests of other peers, so that applications that read them
-    themselves are not deceived.
+    `allow`: IP addresses, networks ("10.0.0.0/8"), "unix" (any peer on a Unix socket) or "*" (anyone: only for a
+    server that nobody but the proxy can reach; then the leftmost address counts, which is the client's to choose if
+    the proxy appends to what it is sent). `forwarded`: read Forwarded instead of X-Forwarded-*. Address and scheme
+    are always read. On request only, because a proxy that does not set them passes on the client's: `host`
+    (X-Forwarded-Host, or the host parameter of Forwarded), `port` (X-Forwarded-Port), `prefix` (X-Forwarded-Prefix:
+    the path that the proxy has removed). `clear`: remove all these fields from requests of other peers, so that
+    applications that read them themselves are not deceived.
 
     Raises ValueError when a member of `allow` is none of these.
     """
@@ -292,22 +301,18 @@ class ForwardedPolicy:
     def _apply_host(self, stream: Any, host: str, port: str) -> int:
         """Set the host that the client has asked for, its port, or both, in the head and as `stream.server`."""
         match = _HOST.fullmatch(host)
-        if match is None:
-            # Only the port, then.
-            if not port:
-                return 0
+        number = parse_port(port)
+        if match is None and number:
+            # Another port of the host that was received.
             received = stream.head.host
             match = _HOST.fullmatch(received.decode("latin-1")) if received else None
-            if match is None:
-                return 0
+        if match is None:
+            return 0
         name = match[1]
         if name[0] == "[" and parse_address(name[1:-1]) is None:
             return 0
         standard = default_port(stream.scheme)
-        number = standard
-        for digits in (match[2] or "", port):
-            if digits.isdecimal() and digits.isascii() and len(digits) <= 5 and 0 < int(digits) <= 65535:
-                number = int(digits)
+        number = number or parse_port(match[2] or "") or standard
         stream.server = (name.strip("[]"), number)
         # As a browser writes it. Frameworks compare Host with Origin, which never has the scheme's own port.
         if number != standard:

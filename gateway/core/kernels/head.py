@@ -76,19 +76,23 @@ _IPV4 = rb"(?:" + _OCTET + rb"\.){3}" + _OCTET
 # RFC 3986 3.2.2: IPv6address. Line n of its nine says how many groups may stand on either side of the "::".
 _H16 = rb"[0-9A-Fa-f]{1,4}"
 _LS32 = rb"(?:" + _H16 + rb":" + _H16 + rb"|" + _IPV4 + rb")"
-_IPV6 = rb"(?:" + rb"|".join(
-    [
-        rb"(?:" + _H16 + rb":){6}" + _LS32,
-        rb"::(?:" + _H16 + rb":){5}" + _LS32,
-        rb"(?:" + _H16 + rb")?::(?:" + _H16 + rb":){4}" + _LS32,
-        rb"(?:(?:" + _H16 + rb":){0,1}" + _H16 + rb")?::(?:" + _H16 + rb":){3}" + _LS32,
-        rb"(?:(?:" + _H16 + rb":){0,2}" + _H16 + rb")?::(?:" + _H16 + rb":){2}" + _LS32,
-        rb"(?:(?:" + _H16 + rb":){0,3}" + _H16 + rb")?::" + _H16 + rb":" + _LS32,
-        rb"(?:(?:" + _H16 + rb":){0,4}" + _H16 + rb")?::" + _LS32,
-        rb"(?:(?:" + _H16 + rb":){0,5}" + _H16 + rb")?::" + _H16,
-        rb"(?:(?:" + _H16 + rb":){0,6}" + _H16 + rb")?::",
-    ]
-) + rb")"
+_IPV6 = (
+    rb"(?:"
+    + rb"|".join(
+        [
+            rb"(?:" + _H16 + rb":){6}" + _LS32,
+            rb"::(?:" + _H16 + rb":){5}" + _LS32,
+            rb"(?:" + _H16 + rb")?::(?:" + _H16 + rb":){4}" + _LS32,
+            rb"(?:(?:" + _H16 + rb":){0,1}" + _H16 + rb")?::(?:" + _H16 + rb":){3}" + _LS32,
+            rb"(?:(?:" + _H16 + rb":){0,2}" + _H16 + rb")?::(?:" + _H16 + rb":){2}" + _LS32,
+            rb"(?:(?:" + _H16 + rb":){0,3}" + _H16 + rb")?::" + _H16 + rb":" + _LS32,
+            rb"(?:(?:" + _H16 + rb":){0,4}" + _H16 + rb")?::" + _LS32,
+            rb"(?:(?:" + _H16 + rb":){0,5}" + _H16 + rb")?::" + _H16,
+            rb"(?:(?:" + _H16 + rb":){0,6}" + _H16 + rb")?::",
+        ]
+    )
+    + rb")"
+)
 
 # RFC 3986 3.2.2: IPvFuture, and reg-name with at least one character (RFC 9110 4.2.1: an empty host is invalid).
 _IPVFUTURE = rb"[Vv][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+"

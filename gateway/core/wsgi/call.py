@@ -188,7 +188,8 @@ class ApplicationCall(Task):
             if count > room:
                 count = room
             elif count < room and not self.no_content:
-                raise LocalProtocolError("the file is shorter than the response's Content-Length")
+                # It may be growing. If it does not, the response ends too early, as with any other iterable.
+                return False
         elif not self.delivered:
             self.declare_length(count)
         if count == 0 or self.no_content:
