@@ -3,8 +3,8 @@
 gateway/_speedups mirrors gateway/core. A .pyx there is a kernel, compiled as it stands. A .pxd without a .pyx
 beside it has the module of the same path under gateway/core compiled with its declarations.
 
-GATEWAY_EXTENSIONS  auto (default): compile, or install as pure Python where that fails; off: pure Python;
-                    require: compile or fail, and Cython's warnings are errors
+GATEWAY_EXTENSIONS  auto (default): compile on CPython, and install as pure Python where that fails;
+                    require: compile or fail, and Cython's warnings are errors; off: pure Python
 GATEWAY_WERROR=1    with require: the C compiler's warnings are errors too
 GATEWAY_ANNOTATE=1  write Cython's annotated pages under build/cython
 GATEWAY_TRACE=1     line tracing, for coverage and profilers; slow
@@ -92,7 +92,8 @@ class Wheel(bdist_wheel):
 
 if MODE not in ("auto", "require", "off"):
     sys.exit(f"GATEWAY_EXTENSIONS must be auto, require or off, not {MODE!r}")
+pure = MODE == "off" or (MODE == "auto" and sys.implementation.name != "cpython")
 setup(
-    ext_modules=[] if MODE == "off" else extensions(),
+    ext_modules=[] if pure else extensions(),
     cmdclass={"build_ext": BuildExtensions, "bdist_wheel": Wheel},
 )

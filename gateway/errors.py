@@ -5,6 +5,7 @@
     GatewayError
       ConfigError               the user's fault: one line, exit code 2
       AppLoadError              the application can't be imported, or its startup failed: exit code 4 or 3
+      BindError                 an address can't be listened at; also an OSError; exit code 1
       ProtocolError             one of the two sides broke a rule of HTTP; carries the status that answers it
         RemoteProtocolError     the peer did: answer the status, then close
         LocalProtocolError      the application did: log it, answer 500, or close where the response had begun
@@ -44,6 +45,10 @@ class AppLoadError(GatewayError):
         super().__init__(message)
         self.exit_code = exit_code
         self.show_traceback = show_traceback
+
+
+class BindError(GatewayError, OSError):
+    """An address can't be listened at. The message is one line: the address, the cause, what to do."""
 
 
 class ProtocolError(GatewayError):

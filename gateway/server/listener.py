@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from logging import Logger
 
 from gateway.config.addresses import Address
-from gateway.errors import GatewayError
+from gateway.errors import BindError
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted in one turn of the loop."""
@@ -59,10 +59,6 @@ Peer = tuple[str, int | None] | None
 
 Accepted = Callable[[socket.socket, Peer, Peer], None]
 """Called with a new, non-blocking socket, the client's address and ours."""
-
-
-class BindError(GatewayError, OSError):
-    """An address can't be listened at. The message is one line: the address, the cause, what to do."""
 
 
 class Listener:

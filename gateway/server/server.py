@@ -452,18 +452,13 @@ class Server:
 
     def _tell_connections(self, acceptor: Acceptor, told: set[Protocol], now: float, all_of_them: bool) -> None:
         """Tell connections to end, each once; new ones get the time to bring their first request."""
-        states = self.backend.module("http1.state")
         for protocol in tuple(acceptor.protocols):
             connection = protocol.connection
             fresh = connection.requests == 0 and now - protocol.since < FRESH
             if protocol in told or (fresh and not all_of_them):
                 continue
             told.add(protocol)
-            idle = connection.state == states.IDLE
             connection.shutdown()
-            if idle and connection.state == states.LINGER:
-                # Everything it ever got was flushed long ago: nobody has to wait until an idle client closes.
-                protocol.transport.close()
 
     def _running(self, acceptor: Acceptor) -> bool:
         """Whether there is anything to wait for."""

@@ -503,7 +503,7 @@ def test_graceful_shutdown(build: Any) -> None:
         app = Held()
         wire = Wire(build, app)
         wire.connection.shutdown()
-        assert wire.events == ["shutdown_write"]
+        assert wire.events == ["close"]
         await wire.lose()
         wire.open()
         await wire.feed(GET)

@@ -511,6 +511,27 @@ class TestClose:
         assert not lane.records.records
         assert result.closed == 0
 
+    def test_half_closed_client_is_reported_and_served(self, build: Backend) -> None:
+        gate = threading.Event()
+        seen: list[bool] = []
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            seen.append(environ["gateway.client_disconnected"]())
+            lane.posted.put(environ)
+            assert gate.wait(TIMEOUT)
+            seen.append(environ["gateway.client_disconnected"]())
+            return wsgi_apps.hello(environ, start)
+
+        lane = Lane(build, app)
+        lane.feed(GET)
+        lane.posted.get(timeout=TIMEOUT)
+        lane.connection.eof()
+        lane.connection.tick(START + 1.0)
+        gate.set()
+        lane.settle()
+        assert seen == [False, True]
+        assert Response(lane.output).body == b"hello"
+
     def test_client_gone_before_a_thread_is_free(self, build: Backend) -> None:
         calls: list[int] = []
         lane = Lane(build, lambda environ, start: calls.append(1), held=True)
@@ -754,6 +775,18 @@ class TestQueue:
         response = Response(lane.request())
         assert response.status == 503
         assert response[b"retry-after"] is not None
+
+    def test_log_is_told_but_not_flooded(self, build: Backend) -> None:
+        lane = Lane(build, wsgi_apps.hello, full=True)
+        for _ in range(3):
+            lane.request()
+        lane.clock.time += 11
+        lane.request()
+        messages = [record.getMessage() for record in lane.records.records]
+        assert [message.rpartition(": ")[2] for message in messages] == [
+            "1 answered with 503",
+            "3 answered with 503",
+        ]
 
     def test_full_after_content(self, build: Backend) -> None:
         lane = Lane(build, wsgi_apps.hello, full=True)

@@ -11,6 +11,7 @@ from gateway._speedups.wsgi.input cimport WSGIInput
 cimport cython
 
 cdef int WAITING, QUEUED, RUNNING, OVER
+cdef double NOTE_INTERVAL
 
 
 cdef class WSGIHandler(Handler):
@@ -19,9 +20,13 @@ cdef class WSGIHandler(Handler):
     cdef readonly double queue_timeout
     cdef readonly bint sendfile
     cdef readonly dict base
+    cdef long long refused
+    cdef double noted_at
 
     @cython.locals(exchange=HTTPStream, task=WSGITask)
     cpdef Responder open(self, Stream stream)
+    @cython.locals(now=double)
+    cdef int note_refusal(self, Service service) except -1
 
 
 cdef class WSGITask(ApplicationCall):

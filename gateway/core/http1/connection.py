@@ -297,7 +297,8 @@ class HTTP1Connection(Connection):
         """End gracefully: an idle connection at once, a busy one with its exchange. Returns 0."""
         self.close_after = True
         if self.state == IDLE and self.input.available() == 0:
-            self.begin_close()
+            # Not in stages: no response is on its way that the client could lose.
+            self.close()
         return 0
 
     def abort_requests(self) -> int:

@@ -37,6 +37,9 @@ QUEUED = 1
 RUNNING = 2
 OVER = 3
 
+# Seconds between two lines of the log about refused requests.
+NOTE_INTERVAL = 10.0
+
 
 class WSGIHandler(Handler):
     """Starts a WSGI application for every stream.
@@ -47,7 +50,7 @@ class WSGIHandler(Handler):
     loop.
     """
 
-    __slots__ = ("app", "base", "errors", "executor", "queue_timeout", "sendfile")
+    __slots__ = ("app", "base", "errors", "executor", "noted_at", "queue_timeout", "refused", "sendfile")
 
     def __init__(
         self,
@@ -66,6 +69,9 @@ class WSGIHandler(Handler):
         self.errors = errors
         self.queue_timeout = queue_timeout
         self.sendfile = sendfile
+        # Refused since the log was last told, and when that was (monotonic seconds).
+        self.refused = 0
+        self.noted_at = -NOTE_INTERVAL
         self.base = base_environ(
             errors=errors, multithread=multithread, multiprocess=multiprocess, server_software=server_software
         )
@@ -77,6 +83,20 @@ class WSGIHandler(Handler):
         exchange.responder = task
         task.body_available()
         return task
+
+    def note_refusal(self, service: Service) -> int:
+        """Tell the log of requests that no thread was free for; not of each, or an overload fills the disk.
+
+        Returns 0.
+        """
+        self.refused += 1
+        now = service.clock.time
+        if now - self.noted_at >= NOTE_INTERVAL:
+            log: Any = service.log
+            log.warning("All threads are busy and the queue is full or slow: %d answered with 503", self.refused)
+            self.refused = 0
+            self.noted_at = now
+        return 0
 
 
 class WSGITask(ApplicationCall):
@@ -198,6 +218,7 @@ class WSGITask(ApplicationCall):
         stream = self.stream
         self.stream = None
         self.environ = None
+        self.handler.note_refusal(stream.service)
         stream.fail(503)
         return 0
 
@@ -205,7 +226,6 @@ class WSGITask(ApplicationCall):
         """Give up on a request that no thread has taken in time. Returns 0."""
         limit = self.handler.queue_timeout
         if self.state == QUEUED and limit > 0 and now - self.queued_at > limit and self.stream is not None:
-            self.log.warning("No thread was free for a request within %g s: answered with 503", limit)
             self.refuse()
         return 0
 
