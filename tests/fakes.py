@@ -58,10 +58,15 @@ def transport_class(build: Backend) -> type:
                 self.scheduled: list[Any] = []
                 self.file: tuple[int, int, int] | None = None
                 self.progress = 0
+                # As an asyncio transport does: the connection is told in the middle of its own write.
+                self.connection: Any = None
+                self.pauses_above: int | None = None
 
             def write(self, data: bytes) -> int:
                 assert type(data) is bytes
                 self.output += data
+                if self.pauses_above is not None and self.buffered() > self.pauses_above:
+                    self.connection.pause_writing()
                 return 0
 
             def write_parts(self, parts: list[bytes]) -> int:
@@ -152,6 +157,7 @@ class Wire:
         self.connection = connection_class(
             self.service, self.transport, self.client, ("192.0.2.2", 80), "http"
         )
+        self.transport.connection = self.connection
         self.gone = False
         self.connection.opened()
 

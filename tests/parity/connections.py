@@ -471,9 +471,11 @@ async def play(build: Backend, scenario: Scenario) -> list[Any]:
                     await wire.advance(seconds, step=1.0)
             case ("slow",):
                 wire.transport.room = len(wire.transport.output)
+                wire.transport.pauses_above = 0
                 wire.connection.pause_writing()
             case ("fast",):
                 wire.transport.room = None
+                wire.transport.pauses_above = None
                 wire.connection.resume_writing()
                 await wire.turns()
             case ("shutdown",):

@@ -41,7 +41,7 @@ class Faulty:
 
 FAULTS = {
     "content_length_off_by_one": (
-        "http1/connection.py",
+        "http1/content.py",
         "if size > self.remaining:",
         "if size > self.remaining + 40:",
     ),
@@ -57,14 +57,14 @@ FAULTS = {
     "no_content_ignored": ("http/framing.py", "return is_head or status == 204 or status == 304", "return is_head"),
     "keep_alive_twice_as_long": (
         "http1/connection.py",
-        "self.decoder = None\n        self.set_deadline(self.timeouts.keep_alive)",
-        "self.decoder = None\n        self.set_deadline(self.timeouts.keep_alive * 2)",
+        "self.enter(IDLE)\n        self.set_deadline(self.timeouts.keep_alive)",
+        "self.enter(IDLE)\n        self.set_deadline(self.timeouts.keep_alive * 2)",
     ),
     "disconnect_not_told": ("asgi/cycle.py", 'if stream.disconnected or stream.response_complete:\n            return {"type": "http.disconnect"}', 'if stream.disconnected:\n            return {"type": "http.disconnect"}'),
     "wsgi_parts_not_joined": ("wsgi/call.py", "        if count > 1:", "        if count > 1000:"),
     "wsgi_not_closed": ("wsgi/call.py", "                if close is not None:", "                if self.sent > 5:"),
     "reading_never_paused": (
-        "http1/connection.py",
+        "http1/content.py",
         "return limit > 0 and stream.unconsumed >= limit",
         "return False",
     ),

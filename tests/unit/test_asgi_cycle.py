@@ -319,6 +319,45 @@ def test_send_waits_for_a_slow_client(build: Any) -> None:
     run(main)
 
 
+def test_the_last_send_does_not_wait_for_a_slow_client(build: Any) -> None:
+    """The exchange is over then, and nobody would tell the application that the client has read on."""
+    returned = False
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal returned
+        await send(START)
+        await send({"type": "http.response.body", "body": b"x" * 100})
+        returned = True
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        wire.transport.room = 0
+        wire.transport.pauses_above = 50
+        await wire.feed(GET)
+        assert returned and wire.handler.active() == 0
+
+    run(main)
+
+
+def test_the_last_file_does_not_wait_for_a_slow_client(build: Any, tmp_path: Any) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.pathsend", "path": str(path)})
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        wire.connection.pause_writing()
+        wire.connection.file_sent(None)
+        await wire.turns()
+        assert wire.handler.active() == 0
+
+    run(main)
+
+
 @pytest.mark.parametrize(("offset", "count", "expected"), [(None, None, (4, 6)), (2, 3, (2, 3)), (8, None, (8, 2))])
 def test_zerocopysend(build: Any, tmp_path: Any, offset: Any, count: Any, expected: Any) -> None:
     path = tmp_path / "file"

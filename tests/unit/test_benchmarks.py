@@ -44,9 +44,7 @@ def make_result(*runs: dict[str, object], failures: tuple[dict[str, str], ...] =
 
 def test_medians_and_spread() -> None:
     rates = (900.0, 1100.0, 1000.0)
-    row = report.summary(
-        "peer", "peer", [make_run(requests_per_second=rate, cpu_us=rate / 100) for rate in rates]
-    )
+    row = report.summary("peer", "peer", [make_run(requests_per_second=rate, cpu_us=rate / 100) for rate in rates])
     assert (row.requests, row.low, row.high, row.cpu, row.runs) == (1000.0, 900.0, 1100.0, 10.0, 3)
 
 

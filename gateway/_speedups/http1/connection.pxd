@@ -1,28 +1,23 @@
-from gateway._speedups.http.fields cimport check_request, encode_fields, head_error, response_block
-from gateway._speedups.http.framing cimport request_framing, response_framing
+from gateway._speedups.http.fields cimport check_request, head_error, response_block
+from gateway._speedups.http.framing cimport request_framing
 from gateway._speedups.http.limits cimport Limits, Timeouts
 from gateway._speedups.http.service cimport Service
 from gateway._speedups.http.status cimport error_text, status_line
 from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.http1.content cimport RequestContent
+from gateway._speedups.http1.output cimport ResponseOutput
 from gateway._speedups.http1.state cimport allowed
 from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport
 from gateway._speedups.kernels.buffer cimport InputBuffer
-from gateway._speedups.kernels.chunked cimport ChunkedDecoder, chunk_head, encode_chunk
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
-from gateway._speedups.kernels.head cimport RequestHead, TrailerSection
+from gateway._speedups.kernels.head cimport RequestHead
 
 cimport cython
 
-cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
+cdef int FRAMING_CHUNKED, FRAMING_CLOSE
 cdef int IDLE, HEAD, EXCHANGE, DRAIN, LINGER, CLOSED
-cdef int CHUNK_DATA, CHUNK_END, CHUNK_NEED_DATA
 cdef int NEED_DATA, DONE, EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE
-cdef int F_CONTENT_LENGTH, F_DATE, F_SERVER, DROP_RESPONSE
-cdef bytes LAST_CHUNK
-
 cdef int PARSE_STEP
-cdef Py_ssize_t JOIN_SIZE
-cdef dict CHUNK_ERRORS
 
 
 cdef class HTTP1Connection(Connection):
@@ -40,23 +35,17 @@ cdef class HTTP1Connection(Connection):
     cdef readonly long long requests
     cdef long long empty_lines, parse_at
 
-    cdef int framing
-    cdef long long remaining, received, draining_left
-    cdef double receive_time
-    cdef ChunkedDecoder decoder
-    cdef TrailerSection trailers
-
-    cdef int response_framing
+    cdef RequestContent content
+    cdef ResponseOutput output
+    cdef long long draining_left
     cdef bint close_after
 
     cdef double deadline, last_tick, half_close_at
     cdef bint peer_eof
     cdef long long linger_left
 
-    cdef long long written, acked
-    cdef bint write_pending, writing_paused, reading_paused
-    cdef double write_deadline
-    cdef bint file_active, file_ends
+    cdef bint writing_paused, reading_paused
+    cdef bint file_ends
     cdef bint running, scheduled
 
     @cython.locals(limit=cython.longlong)
@@ -79,17 +68,14 @@ cdef class HTTP1Connection(Connection):
 
     @cython.locals(burst=cython.longlong)
     cdef int run(self) except -1
-    cdef bint content_complete(self) except -1
-    @cython.locals(head=RequestHead, limits=Limits, code=int)
+    @cython.locals(head=RequestHead, limits=Limits, code=int, framing=int)
     cdef bint read_head(self) except -1
     @cython.locals(kind=int)
     cdef bint skip_empty_lines(self) except -1
     @cython.locals(service=Service, limits=Limits, stream=HTTPStream)
-    cdef bint open_stream(self, RequestHead head) except -1
-    @cython.locals(stream=HTTPStream, discarding=bint, before=cython.longlong, size=cython.longlong)
+    cdef bint open_stream(self, RequestHead head, int framing) except -1
+    @cython.locals(stream=HTTPStream, taker=HTTPStream, content=RequestContent, before=cython.longlong)
     cdef bint read_content(self) except -1
-    @cython.locals(limits=Limits, decoder=ChunkedDecoder, code=int, data=bytes)
-    cdef bint read_chunks(self, HTTPStream stream, bint discarding) except -1
     @cython.locals(stream=HTTPStream)
     cdef int content_error(self, int status, str message) except -1
     @cython.locals(stream=HTTPStream)
@@ -98,12 +84,10 @@ cdef class HTTP1Connection(Connection):
     @cython.locals(stream=HTTPStream, full=bint)
     cdef int brake(self) except -1
     @cython.locals(limit=cython.longlong)
-    cdef bint body_full(self, HTTPStream stream) except -1
-    @cython.locals(limit=cython.longlong)
     cdef bint input_full(self) except -1
     cdef bint receiving(self) except -1
     cdef int set_body_deadline(self) except -1
-    @cython.locals(rate=cython.longlong)
+    @cython.locals(content=RequestContent, spent=double, rate=cython.longlong)
     cdef int check_upload(self, double elapsed) except -1
 
     @cython.locals(fields=FieldBlock)
@@ -113,21 +97,15 @@ cdef class HTTP1Connection(Connection):
     @cython.locals(current=HTTPStream)
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
                         bint more) except -1
-    @cython.locals(current=HTTPStream, fields=FieldBlock)
+    @cython.locals(current=HTTPStream)
     cpdef int send_trailers(self, Stream stream, object block) except -1
     @cython.locals(current=HTTPStream)
     cpdef int read_body(self, Stream stream) except -1
     cpdef int body_consumed(self, Stream stream) except -1
     @cython.locals(current=HTTPStream)
     cpdef int abort_stream(self, Stream stream) except -1
-    @cython.locals(head=RequestHead, block=FieldBlock, length=cython.longlong, suffix=bytes, complete=bint,
-                   trailers=bint, framing=int, prefix=bytes, line=bytes, text=bytes)
-    cdef int start_response(self, HTTPStream stream, bytes data, bint more, long long file_size) except -1
-    @cython.locals(size=Py_ssize_t, after=bytes)
-    cdef int write_content(self, bytes before, bytes data, bint last) except -1
-    cdef int write(self, bytes data) except -1
-    @cython.locals(left=cython.longlong, acked=cython.longlong)
-    cdef int check_output(self, double now) except -1
+    @cython.locals(close=bint)
+    cdef int begin_response(self, HTTPStream stream, bytes data, bint complete, long long file_size) except -1
 
     cdef int response_done(self, HTTPStream stream) except -1
     cdef int end_exchange(self, HTTPStream stream) except -1

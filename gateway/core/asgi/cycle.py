@@ -137,8 +137,9 @@ class ASGICycle(Driver):
         else:
             raise LocalProtocolError(f"Unexpected ASGI message type {kind!r}.")
         if stream.response_complete:
+            # The connection owns the rest: nobody waits for a client to take the end of its response.
             self.wake()
-        if not stream.writable:
+        elif not stream.writable:
             return self.wait_writable()
         if self.burst > BURST:
             self.burst = 0
@@ -330,7 +331,7 @@ class ASGICycle(Driver):
     async def wait_writable(self) -> None:
         """Wait until the client has taken enough of the output."""
         stream = self.stream
-        while not stream.writable and not stream.disconnected:
+        while not (stream.writable or stream.disconnected or stream.response_complete):
             await self.wait()
         if stream.response_complete:
             self.wake()

@@ -16,35 +16,14 @@ from time import monotonic
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 
-from ..http.fields import DROP_RESPONSE, check_request, encode_fields, head_error, response_block
-from ..http.framing import (
-    FRAMING_CHUNKED,
-    FRAMING_CLOSE,
-    FRAMING_LENGTH,
-    FRAMING_NONE,
-    request_framing,
-    response_framing,
-)
+from ..http.fields import check_request, head_error, response_block
+from ..http.framing import FRAMING_CLOSE, request_framing
 from ..http.service import Service
 from ..http.status import error_text, status_line
 from ..http.stream import HTTPStream
 from ..kernels.base import Connection, Stream, Transport
 from ..kernels.buffer import InputBuffer
-from ..kernels.chunked import (
-    BAD_CHUNK_EXTENSION,
-    BAD_CHUNK_SIZE,
-    BAD_CHUNK_TERMINATOR,
-    CHUNK_DATA,
-    CHUNK_END,
-    CHUNK_LINE_TOO_LONG,
-    CHUNK_NEED_DATA,
-    CHUNK_SIZE_OVERFLOW,
-    LAST_CHUNK,
-    ChunkedDecoder,
-    chunk_head,
-    encode_chunk,
-)
-from ..kernels.fields import F_CONTENT_LENGTH, F_DATE, F_SERVER, encode_head
+from ..kernels.fields import encode_head
 from ..kernels.head import (
     DONE,
     EXPECT_CONTINUE,
@@ -52,24 +31,13 @@ from ..kernels.head import (
     OPTION_CLOSE,
     OPTION_KEEP_ALIVE,
     RequestHead,
-    TrailerSection,
 )
+from .content import RequestContent
+from .output import ResponseOutput
 from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, allowed
 
 # Bytes of an unfinished line that arrive before the head is looked at again.
 PARSE_STEP = 1024
-
-# Content up to this size is copied behind its head or into its chunk, so that it leaves in one write; above it the
-# copy costs more than a second element of a gathered write.
-JOIN_SIZE = 65536
-
-CHUNK_ERRORS = {
-    BAD_CHUNK_SIZE: "malformed chunk size",
-    CHUNK_SIZE_OVERFLOW: "chunk size too large",
-    CHUNK_LINE_TOO_LONG: "chunk line too long",
-    BAD_CHUNK_EXTENSION: "malformed chunk extension",
-    BAD_CHUNK_TERMINATOR: "chunk does not end in CRLF",
-}
 
 
 class HTTP1Connection(Connection):
@@ -79,31 +47,25 @@ class HTTP1Connection(Connection):
     """
 
     __slots__ = (
-        "acked",
-        "clock",
         "client",
+        "clock",
         "close_after",
+        "content",
         "deadline",
-        "decoder",
         "draining_left",
         "empty_lines",
-        "file_active",
         "file_ends",
-        "framing",
         "half_close_at",
         "head",
         "input",
         "last_tick",
         "limits",
         "linger_left",
+        "output",
         "parse_at",
         "peer_eof",
         "reading_paused",
-        "receive_time",
-        "received",
-        "remaining",
         "requests",
-        "response_framing",
         "running",
         "scheduled",
         "scheme",
@@ -112,12 +74,8 @@ class HTTP1Connection(Connection):
         "state",
         "stream",
         "timeouts",
-        "trailers",
         "transport",
-        "write_deadline",
-        "write_pending",
         "writing_paused",
-        "written",
     )
 
     def __init__(
@@ -134,20 +92,14 @@ class HTTP1Connection(Connection):
         self.state = IDLE
         self.input = InputBuffer()
         self.head = None
+        self.content = RequestContent(service.limits)
+        self.output = ResponseOutput(transport)
         self.stream = None
         self.requests = 0
         self.empty_lines = 0
         self.parse_at = 0
-        # The request's content: its framing, bytes to come (LENGTH), bytes received, and the time spent receiving.
-        self.framing = FRAMING_LENGTH
-        self.remaining = 0
-        self.received = 0
-        self.receive_time = 0.0
-        self.decoder = None
-        self.trailers = None
         self.draining_left = 0
-        # The response's framing, and whether the connection ends with it.
-        self.response_framing = FRAMING_LENGTH
+        # Whether the connection ends with the current exchange.
         self.close_after = False
         # Monotonic seconds at which the peer must have got further; 0 for never.
         self.deadline = 0.0
@@ -155,15 +107,10 @@ class HTTP1Connection(Connection):
         self.half_close_at = 0.0
         self.peer_eof = False
         self.linger_left = 0
-        # Output: what was handed to the transport, and how much of it the peer is known to have taken.
-        self.written = 0
-        self.acked = 0
-        self.write_pending = False
-        self.write_deadline = 0.0
-        self.writing_paused = False
         self.reading_paused = False
-        self.file_active = False
+        self.writing_paused = False
         self.file_ends = False
+        # Whether `run` is on the stack, or asked for.
         self.running = False
         self.scheduled = False
 
@@ -201,7 +148,7 @@ class HTTP1Connection(Connection):
             self.close()
         elif self.state == IDLE and self.input.available() == 0:
             self.close()
-        elif self.state == EXCHANGE and self.content_complete():
+        elif self.state == EXCHANGE and self.content.complete():
             self.start_half_close()
         elif not self.running:
             self.run()
@@ -213,8 +160,7 @@ class HTTP1Connection(Connection):
             self.enter(CLOSED)
         self.service.connections -= 1
         self.deadline = 0.0
-        self.write_pending = False
-        self.file_active = False
+        self.output.stop()
         self.input.clear()
         stream = self.stream
         if stream is not None:
@@ -237,7 +183,7 @@ class HTTP1Connection(Connection):
         if stream is None:
             if self.state <= HEAD and self.input.available():
                 self.schedule()
-        elif not self.file_active and not stream.disconnected:
+        elif not self.output.file_active and not stream.disconnected:
             stream.writable = True
             if stream.responder is not None:
                 stream.responder.writable()
@@ -245,7 +191,7 @@ class HTTP1Connection(Connection):
 
     def file_sent(self, error: object) -> int:
         """The file given to the transport is out, or failed. Returns 0."""
-        self.file_active = False
+        self.output.file_active = False
         stream = self.stream
         if stream is None or self.state == CLOSED:
             return 0
@@ -254,13 +200,12 @@ class HTTP1Connection(Connection):
             self.abort_stream(stream)
             return 0
         ends = self.file_ends and not stream.expect_trailers
-        if self.response_framing == FRAMING_CHUNKED:
-            self.write(b"\r\n0\r\n\r\n" if ends else b"\r\n")
+        self.output.file_sent(ends)
         stream.writable = not self.writing_paused
         if ends:
             stream.response_complete = True
             self.response_done(stream)
-        if stream.writable and stream.responder is not None:
+        if (stream.writable or ends) and stream.responder is not None:
             stream.responder.writable()
         return 0
 
@@ -275,8 +220,8 @@ class HTTP1Connection(Connection):
         """Check every deadline against `now`. Returns 0."""
         elapsed = now - self.last_tick
         self.last_tick = now
-        if self.write_pending:
-            self.check_output(now)
+        if self.output.pending and self.output.stalled(now, self.timeouts.write):
+            self.abort()
         if self.state == EXCHANGE or self.state == DRAIN:
             if self.receiving():
                 self.check_upload(elapsed)
@@ -331,17 +276,13 @@ class HTTP1Connection(Connection):
                     break
                 burst += 1
             elif self.state <= DRAIN:
-                if self.content_complete() or not self.read_content():
+                if self.content.complete() or not self.read_content():
                     break
             else:
                 break
         self.running = False
         self.brake()
         return 0
-
-    def content_complete(self) -> bool:
-        """Whether the request's content has arrived in full."""
-        return self.framing == FRAMING_LENGTH and self.remaining == 0
 
     def read_head(self) -> bool:
         """Read one head and open its stream. False when there is nothing more to do now."""
@@ -376,11 +317,11 @@ class HTTP1Connection(Connection):
             if code != DONE:
                 raise head_error(code)
             check_request(head, self.service.header_map)
-            self.framing = request_framing(head)
+            framing = request_framing(head)
         except RemoteProtocolError as error:
             self.refuse(error.status, str(error), head if code == DONE else None)
             return False
-        return self.open_stream(head)
+        return self.open_stream(head, framing)
 
     def skip_empty_lines(self) -> bool:
         """Skip CRLF before a request line (RFC 9112 2.2), up to a bound. False when more input is needed."""
@@ -402,7 +343,7 @@ class HTTP1Connection(Connection):
                 self.close()
             return False
 
-    def open_stream(self, head: RequestHead) -> bool:
+    def open_stream(self, head: RequestHead, framing: int) -> bool:
         """Start the exchange for an accepted head. False when there is nothing more to do now."""
         service = self.service
         limits = self.limits
@@ -426,19 +367,10 @@ class HTTP1Connection(Connection):
             self.close_after = True
         elif limits.connection_requests and self.requests >= limits.connection_requests:
             self.close_after = True
-        self.received = 0
-        self.receive_time = 0.0
-        if self.framing == FRAMING_CHUNKED:
-            self.remaining = -1
-            self.decoder = ChunkedDecoder()
-            stream.request_length = -1
+        self.content.expect(framing, head.content_length)
+        if not self.content.complete():
+            stream.request_length = self.content.remaining
             stream.body_complete = False
-        elif head.content_length > 0:
-            self.remaining = head.content_length
-            stream.request_length = head.content_length
-            stream.body_complete = False
-        else:
-            self.remaining = 0
         if service.forwarded is not None:
             service.forwarded.apply(stream)
         if limits.concurrency and service.requests > limits.concurrency:
@@ -467,27 +399,24 @@ class HTTP1Connection(Connection):
     def read_content(self) -> bool:
         """Move content from the input to the stream, or away. False when more input is needed."""
         stream = self.stream
-        discarding = stream is None or stream.response_complete or stream.disconnected
-        if not discarding and self.body_full(stream):
-            return False
-        before = self.received
-        if self.framing == FRAMING_CHUNKED:
-            if not self.read_chunks(stream, discarding):
+        content = self.content
+        taker = stream
+        if stream is not None:
+            if stream.response_complete or stream.disconnected:
+                taker = None
+            elif content.full(stream):
                 return False
-        else:
-            size = self.input.available()
-            if size > self.remaining:
-                size = self.remaining
-            if size:
-                self.remaining -= size
-                self.received += size
-                if discarding:
-                    self.input.discard(size)
-                else:
-                    stream.feed_body(self.input.take(size))
+        before = content.received
+        try:
+            content.read(self.input, taker)
+        except RemoteProtocolError as error:
+            self.content_error(error.status, str(error))
+            return False
         if self.state > DRAIN:
             return False
-        if self.content_complete():
+        if content.trailers is not None:
+            self.parse_at = self.input.available() + PARSE_STEP
+        if content.complete():
             self.deadline = 0.0
             if self.state == DRAIN:
                 self.finish()
@@ -496,63 +425,15 @@ class HTTP1Connection(Connection):
                 stream.end_body()
             return self.state <= HEAD
         if self.state == DRAIN:
-            self.draining_left -= self.received - before
+            self.draining_left -= content.received - before
             if self.draining_left < 0:
                 self.begin_close()
                 return False
         if self.peer_eof:
             self.truncated()
-            return False
-        if self.received != before:
+        elif content.received != before:
             self.set_body_deadline()
         return False
-
-    def read_chunks(self, stream: HTTPStream, discarding: bool) -> bool:
-        """Decode chunked content (RFC 9112 7.1). False after an error, which is answered."""
-        limits = self.limits
-        decoder = self.decoder
-        while True:
-            if self.trailers is None:
-                code = decoder.decode(self.input, limits.chunk_line)
-                if limits.chunk_excess and decoder.excess > limits.chunk_excess:
-                    self.content_error(400, "chunk framing too large")
-                    return False
-                if code == CHUNK_DATA:
-                    data = decoder.data
-                    self.received += len(data)
-                    if limits.request_body and self.received > limits.request_body:
-                        self.content_error(413, "content too large")
-                        return False
-                    if not discarding:
-                        stream.feed_body(data)
-                        if self.state != EXCHANGE or self.stream is not stream:
-                            return self.state <= DRAIN
-                        if self.body_full(stream):
-                            return True
-                    continue
-                if code == CHUNK_NEED_DATA:
-                    return True
-                if code != CHUNK_END:
-                    self.content_error(400, CHUNK_ERRORS[code])
-                    return False
-                self.trailers = TrailerSection()
-            # RFC 9112 7.1.2: the trailer section is checked like a head, and then dropped: neither WSGI nor ASGI
-            # has a place for it, and merging it into the head is what RFC 9110 6.5.1 warns of.
-            code = self.trailers.parse(
-                self.input, limits.request_fields, limits.request_field_size, limits.request_fields_size
-            )
-            if code == NEED_DATA:
-                self.parse_at = self.input.available() + PARSE_STEP
-                return True
-            if code != DONE:
-                error = head_error(code)
-                self.content_error(error.status, str(error))
-                return False
-            self.trailers = None
-            self.decoder = None
-            self.framing = FRAMING_LENGTH
-            self.remaining = 0
-            return True
 
     def content_error(self, status: int, message: str) -> int:
         """The content's framing is broken: answer if that is still possible, then close. Returns 0."""
@@ -591,10 +472,10 @@ class HTTP1Connection(Connection):
         full = False
         if self.state == EXCHANGE or self.state == DRAIN:
             stream = self.stream
-            if self.content_complete():
+            if self.content.complete():
                 full = self.input_full()
             elif stream is not None and not stream.response_complete and not stream.disconnected:
-                full = self.body_full(stream)
+                full = self.content.full(stream)
         elif self.state <= HEAD and (self.scheduled or self.writing_paused):
             full = self.input_full()
         if full != self.reading_paused:
@@ -606,11 +487,6 @@ class HTTP1Connection(Connection):
                 self.transport.resume_reading()
         return 0
 
-    def body_full(self, stream: HTTPStream) -> bool:
-        """Whether the application holds, or has been left, as much content as it may."""
-        limit = self.limits.body_buffer
-        return limit > 0 and stream.unconsumed >= limit
-
     def input_full(self) -> bool:
         """Whether as many bytes of later requests wait as may."""
         limit = self.limits.pipeline_buffer
@@ -618,7 +494,7 @@ class HTTP1Connection(Connection):
 
     def receiving(self) -> bool:
         """Whether the peer has content to send and we are ready for it."""
-        if self.reading_paused or self.content_complete():
+        if self.reading_paused or self.content.complete():
             return False
         return self.stream is None or not self.stream.expect_continue
 
@@ -630,9 +506,11 @@ class HTTP1Connection(Connection):
 
     def check_upload(self, elapsed: float) -> int:
         """Judge the rate at which content arrives, once the grace period is over. Returns 0."""
-        self.receive_time += elapsed
+        content = self.content
+        content.receive_time += elapsed
+        spent = content.receive_time
         rate = self.limits.upload_rate
-        if rate and self.receive_time > self.timeouts.upload_grace and self.received < rate * self.receive_time:
+        if rate and spent > self.timeouts.upload_grace and content.received < rate * spent:
             self.expire()
         return 0
 
@@ -641,21 +519,16 @@ class HTTP1Connection(Connection):
     def send_informational(self, stream: Stream, status: int, block: object) -> int:
         """Send a 1xx head (RFC 9110 15.2). Returns 0."""
         fields = block
-        self.write(encode_head(status_line(status, b""), b"", fields.data, b"", None))
+        self.output.write(encode_head(status_line(status, b""), b"", fields.data, b"", None))
         return 0
 
     def send_body(self, stream: Stream, data: bytes, more: bool) -> int:
         """Send a part of the content, behind the head if that is still held. Returns 0."""
         current = self.stream
-        if not current.head_sent:
-            self.start_response(current, data, more, -1)
-        elif self.response_framing == FRAMING_CHUNKED:
-            if data:
-                self.write_content(b"", data, not more)
-            elif not more:
-                self.write(LAST_CHUNK)
-        elif data and self.response_framing != FRAMING_NONE:
-            self.write_content(b"", data, False)
+        if current.head_sent:
+            self.output.content(data, not more)
+        else:
+            self.begin_response(current, data, not more, -1)
         if not more:
             self.response_done(current)
         return 0
@@ -664,33 +537,23 @@ class HTTP1Connection(Connection):
         """Send a part of a file. Returns 0."""
         current = self.stream
         if not current.head_sent:
-            self.start_response(current, b"", True, -1 if more else count)
-        if self.response_framing == FRAMING_CHUNKED:
-            self.write(chunk_head(count))
+            self.begin_response(current, b"", False, -1 if more else count)
         self.file_ends = not more
-        self.file_active = True
-        self.write_pending = True
-        self.written += count
-        self.transport.send_file(descriptor, offset, count)
+        self.output.file(descriptor, offset, count)
         return 0
 
     def send_trailers(self, stream: Stream, block: object) -> int:
         """End the response with a trailer section, if the client wants one (RFC 9110 6.5.1). Returns 0."""
         current = self.stream
-        if self.response_framing == FRAMING_CHUNKED:
-            if block is not None and current.head.te_trailers:
-                fields = block
-                self.write(b"0\r\n" + fields.data + b"\r\n")
-            else:
-                self.write(LAST_CHUNK)
+        self.output.end(block if current.head.te_trailers else None)
         self.response_done(current)
         return 0
 
     def read_body(self, stream: Stream) -> int:
         """The application waits for content that the client holds back: RFC 9110 10.1.1. Returns 0."""
         current = self.stream
-        if not current.head_sent and self.state == EXCHANGE and not self.content_complete():
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not current.head_sent and self.state == EXCHANGE and not self.content.complete():
+            self.output.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.set_body_deadline()
         return 0
 
@@ -710,9 +573,9 @@ class HTTP1Connection(Connection):
         current = self.stream
         if current is None or stream is not current:
             return 0
-        if not current.head_sent or self.file_active or self.transport.buffered():
+        if not current.head_sent or self.output.waiting():
             self.abort()
-        elif self.response_framing == FRAMING_CLOSE:
+        elif self.output.framing == FRAMING_CLOSE:
             # Content that ends with the connection would look complete after an orderly close.
             self.abort()
         else:
@@ -721,116 +584,23 @@ class HTTP1Connection(Connection):
             self.begin_close()
         return 0
 
-    def start_response(self, stream: HTTPStream, data: bytes, more: bool, file_size: int) -> int:
-        """Encode the head, decide the framing, and send both with the first part of the content.
+    def begin_response(self, stream: HTTPStream, data: bytes, complete: bool, file_size: int) -> int:
+        """Send the head and the first part of the content, which is all of it if `complete`. Returns 0.
 
-        `file_size` is the size of a file that is all of the content, or -1. Returns 0.
+        `file_size` is the size of a file that is all of the content, or -1.
         """
-        head = stream.head
-        block = stream.block
-        length = stream.response_length
-        suffix = b""
-        complete = not more and not stream.expect_trailers
-        trailers = stream.expect_trailers and head.te_trailers and head.minor == 1 and not stream.no_content
-        if trailers and length >= 0:
-            # RFC 9112 6.2: a trailer section needs chunked, which excludes Content-Length.
-            block = encode_fields(block.fields, DROP_RESPONSE | F_CONTENT_LENGTH)
-            length = -1
-        framing = response_framing(stream.no_content, head.minor, length, complete or file_size >= 0)
-        self.response_framing = framing
-        if framing == FRAMING_LENGTH:
-            if length < 0:
-                suffix = b"Content-Length: %d\r\n" % (file_size if file_size >= 0 else len(data))
-        elif framing == FRAMING_CHUNKED:
-            suffix = b"Transfer-Encoding: chunked\r\n"
-        elif framing == FRAMING_CLOSE:
-            self.close_after = True
-        else:
-            if stream.status == 204 and length >= 0:
-                # RFC 9110 8.6: no Content-Length in a 204.
-                block = encode_fields(block.fields, DROP_RESPONSE | F_CONTENT_LENGTH)
-            elif stream.is_head and length < 0 and stream.status != 204 and stream.status != 304:
-                # RFC 9110 9.3.2: the fields a GET would have got, as far as they are known.
-                if file_size >= 0:
-                    suffix = b"Content-Length: %d\r\n" % file_size
-                elif data:
-                    suffix = b"Content-Length: %d\r\n" % len(data)
-            data = b""
-        if block.connection_options & OPTION_CLOSE or self.service.draining:
-            self.close_after = True
-        if not more and not self.close_after and not self.content_complete():
+        close = self.close_after or self.service.draining
+        if complete and not self.content.complete():
             # RFC 9112 9.3: content the application left unread is read to keep the connection, within reason.
-            if stream.expect_continue or self.remaining > self.limits.unread_body:
-                self.close_after = True
-        # RFC 9112 9.6, 9.3: say that the connection ends, or to an HTTP/1.0 client that it stays.
-        if self.close_after:
-            suffix += b"Connection: close\r\n"
-        elif head.minor == 0:
-            suffix += b"Connection: keep-alive\r\n"
-        prefix = self.service.prefix
-        if block.seen & (F_DATE | F_SERVER):
-            prefix = self.service.own_fields(block.seen)
-        stream.head_sent = True
-        line = status_line(stream.status, stream.reason)
-        if framing == FRAMING_CHUNKED or len(data) > JOIN_SIZE:
-            text = encode_head(line, prefix, block.data, suffix, None)
-            if data:
-                self.write_content(text, data, False)
-            else:
-                self.write(text)
-        else:
-            self.write(encode_head(line, prefix, block.data, suffix, data))
-        return 0
-
-    def write_content(self, before: bytes, data: bytes, last: bool) -> int:
-        """Write `before`, then `data` in the response's framing; `last` ends a chunked response. Returns 0."""
-        size = len(data)
-        after = b""
-        if self.response_framing == FRAMING_CHUNKED:
-            if size <= JOIN_SIZE and not before and not last:
-                self.write(encode_chunk(data))
-                return 0
-            before += chunk_head(size)
-            after = b"\r\n0\r\n\r\n" if last else b"\r\n"
-        if size <= JOIN_SIZE:
-            self.write(before + data + after if before else data)
-        else:
-            self.written += len(before) + size + len(after)
-            self.write_pending = True
-            self.transport.write_parts([before, data, after])
-        return 0
-
-    def write(self, data: bytes) -> int:
-        """Hand `data` to the transport. Returns 0."""
-        self.written += len(data)
-        self.write_pending = True
-        self.transport.write(data)
-        return 0
-
-    def check_output(self, now: float) -> int:
-        """See how far the peer has got with our output; give up on one that takes nothing. Returns 0."""
-        left = self.transport.buffered()
-        if self.file_active:
-            # `written` counts the whole file: what is left of it is not in the transport's queue.
-            acked = self.transport.file_progress() - left
-        else:
-            if left == 0:
-                self.write_pending = False
-                self.write_deadline = 0.0
-                return 0
-            acked = self.written - left
-        if acked != self.acked or self.write_deadline == 0.0:
-            self.acked = acked
-            self.write_deadline = now + self.timeouts.write
-        elif self.timeouts.write and now >= self.write_deadline:
-            self.abort()
+            close = close or stream.expect_continue or self.content.remaining > self.limits.unread_body
+        self.close_after = self.output.begin(stream, self.service, data, complete, file_size, close)
         return 0
 
     # The end of an exchange, and of the connection.
 
     def response_done(self, stream: HTTPStream) -> int:
         """The response is complete. Returns 0."""
-        if self.content_complete():
+        if self.content.complete():
             self.finish()
             return 0
         # Content is still to come: the stream is over, the connection discards what it can afford to. A client that
@@ -875,7 +645,6 @@ class HTTP1Connection(Connection):
             self.begin_close()
             return 0
         self.enter(IDLE)
-        self.decoder = None
         self.set_deadline(self.timeouts.keep_alive)
         if not self.running:
             if self.input.available():
@@ -912,7 +681,7 @@ class HTTP1Connection(Connection):
         if head is not None and head.method == "HEAD":
             text = b""
         block = response_block(fields)
-        self.write(encode_head(status_line(status, b""), service.prefix, block.data, suffix, text))
+        self.output.write(encode_head(status_line(status, b""), service.prefix, block.data, suffix, text))
         self.begin_close()
         return 0
 
@@ -947,7 +716,7 @@ class HTTP1Connection(Connection):
         if self.state != CLOSED:
             self.enter(CLOSED)
         self.deadline = 0.0
-        self.write_pending = False
+        self.output.stop()
         self.transport.abort()
         stream = self.stream
         if stream is not None:
@@ -968,8 +737,8 @@ class HTTP1Connection(Connection):
             else:
                 self.begin_close()
         elif self.state == LINGER:
-            if self.write_pending and self.transport.buffered():
-                # The wait is for a peer that has our response; `check_output` judges one that takes nothing.
+            if self.output.waiting():
+                # The wait is for a peer that has our response; `tick` gives up on one that takes nothing.
                 self.set_deadline(self.timeouts.linger)
             else:
                 self.abort()

@@ -1,0 +1,41 @@
+from gateway._speedups.http.fields cimport encode_fields
+from gateway._speedups.http.framing cimport response_framing
+from gateway._speedups.http.service cimport Service
+from gateway._speedups.http.status cimport status_line
+from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.kernels.base cimport Transport
+from gateway._speedups.kernels.chunked cimport chunk_head, encode_chunk
+from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
+from gateway._speedups.kernels.head cimport RequestHead
+
+cimport cython
+
+cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
+cdef int F_CONTENT_LENGTH, F_DATE, F_SERVER, DROP_RESPONSE, OPTION_CLOSE
+cdef bytes LAST_CHUNK
+cdef Py_ssize_t JOIN_SIZE
+
+
+cdef class ResponseOutput:
+    cdef Transport transport
+    cdef readonly int framing
+    cdef public bint file_active
+    cdef readonly bint pending
+    cdef long long written, acked
+    cdef double deadline
+
+    @cython.locals(head=RequestHead, block=FieldBlock, length=cython.longlong, suffix=bytes, known=bint,
+                   framing=int, prefix=bytes, line=bytes, text=bytes)
+    cdef bint begin(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
+                    bint close) except -1
+    cdef int content(self, bytes data, bint last) except -1
+    @cython.locals(size=Py_ssize_t, after=bytes)
+    cdef int frame(self, bytes before, bytes data, bint last) except -1
+    cdef int end(self, FieldBlock trailers) except -1
+    cdef int file(self, int descriptor, long long offset, long long count) except -1
+    cdef int file_sent(self, bint last) except -1
+    cdef int write(self, bytes data) except -1
+    cdef bint waiting(self) except -1
+    @cython.locals(left=cython.longlong, acked=cython.longlong)
+    cdef bint stalled(self, double now, double timeout) except -1
+    cdef int stop(self) except -1

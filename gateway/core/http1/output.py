@@ -1,0 +1,182 @@
+"""ResponseOutput: responses in their framing, and a watch over the peer that has to take them (RFC 9112 6, 7).
+
+Everything a connection sends goes through here, so that here alone is known how much was handed to the transport
+and how much of it the peer has taken.
+"""
+
+from ..http.fields import DROP_RESPONSE, encode_fields
+from ..http.framing import FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, response_framing
+from ..http.service import Service
+from ..http.status import status_line
+from ..http.stream import HTTPStream
+from ..kernels.base import Transport
+from ..kernels.chunked import LAST_CHUNK, chunk_head, encode_chunk
+from ..kernels.fields import F_CONTENT_LENGTH, F_DATE, F_SERVER, FieldBlock, encode_head
+from ..kernels.head import OPTION_CLOSE
+
+# Content up to this size is copied behind its head or into its chunk, so that it leaves in one write; above it the
+# copy costs more than a second element of a gathered write.
+JOIN_SIZE = 65536
+
+
+class ResponseOutput:
+    """One connection's output.
+
+    `framing` is that of the current response. `file_active` tells that the transport is sending a file, during which
+    nothing else can be sent.
+    """
+
+    __slots__ = ("acked", "deadline", "file_active", "framing", "pending", "transport", "written")
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.framing = FRAMING_LENGTH
+        self.file_active = False
+        # Bytes handed to the transport, and those that the peer was last seen to have taken.
+        self.written = 0
+        self.acked = 0
+        self.pending = False
+        # Monotonic seconds at which the peer must have taken more.
+        self.deadline = 0.0
+
+    def begin(
+        self, stream: HTTPStream, service: Service, data: bytes, complete: bool, file_size: int, close: bool
+    ) -> bool:
+        """Send the head, with `data` as the first part of the content.
+
+        `complete`: the response ends with `data`. `file_size`: bytes of a file that is all of the content, or -1.
+        `close`: the connection ends with this response. Returns whether it does, for this may have been decided here.
+        """
+        head = stream.head
+        block = stream.block
+        length = stream.response_length
+        suffix = b""
+        known = (complete and not stream.expect_trailers) or file_size >= 0
+        if stream.expect_trailers and head.te_trailers and head.minor == 1 and length >= 0 and not stream.no_content:
+            # RFC 9112 6.2: a trailer section needs chunked, which excludes Content-Length.
+            block = encode_fields(block.fields, DROP_RESPONSE | F_CONTENT_LENGTH)
+            length = -1
+        framing = response_framing(stream.no_content, head.minor, length, known)
+        self.framing = framing
+        if framing == FRAMING_LENGTH:
+            if length < 0:
+                suffix = b"Content-Length: %d\r\n" % (file_size if file_size >= 0 else len(data))
+        elif framing == FRAMING_CHUNKED:
+            suffix = b"Transfer-Encoding: chunked\r\n"
+        elif framing == FRAMING_CLOSE:
+            close = True
+        else:
+            if stream.status == 204 and length >= 0:
+                # RFC 9110 8.6: no Content-Length in a 204.
+                block = encode_fields(block.fields, DROP_RESPONSE | F_CONTENT_LENGTH)
+            elif stream.is_head and length < 0 and data and stream.status != 204 and stream.status != 304:
+                # RFC 9110 9.3.2: the fields a GET would have got, as far as they are known.
+                suffix = b"Content-Length: %d\r\n" % len(data)
+            data = b""
+        # RFC 9112 9.6, 9.3: say that the connection ends, or to an HTTP/1.0 client that it stays.
+        if close or block.connection_options & OPTION_CLOSE:
+            close = True
+            suffix += b"Connection: close\r\n"
+        elif head.minor == 0:
+            suffix += b"Connection: keep-alive\r\n"
+        prefix = service.prefix
+        if block.seen & (F_DATE | F_SERVER):
+            prefix = service.own_fields(block.seen)
+        stream.head_sent = True
+        line = status_line(stream.status, stream.reason)
+        if framing == FRAMING_CHUNKED or len(data) > JOIN_SIZE:
+            text = encode_head(line, prefix, block.data, suffix, None)
+            if data:
+                self.frame(text, data, False)
+            else:
+                self.write(text)
+        else:
+            self.write(encode_head(line, prefix, block.data, suffix, data))
+        return close
+
+    def content(self, data: bytes, last: bool) -> int:
+        """Send a part of the content behind the head; `last` ends it. Returns 0."""
+        if self.framing == FRAMING_CHUNKED:
+            if data:
+                self.frame(b"", data, last)
+            elif last:
+                self.write(LAST_CHUNK)
+        elif data and self.framing != FRAMING_NONE:
+            self.frame(b"", data, False)
+        return 0
+
+    def frame(self, before: bytes, data: bytes, last: bool) -> int:
+        """Write `before`, then `data` in the response's framing; `last` ends a chunked response. Returns 0."""
+        size = len(data)
+        after = b""
+        if self.framing == FRAMING_CHUNKED:
+            if size <= JOIN_SIZE and not before and not last:
+                return self.write(encode_chunk(data))
+            before += chunk_head(size)
+            after = b"\r\n0\r\n\r\n" if last else b"\r\n"
+        if size <= JOIN_SIZE:
+            return self.write(before + data + after if before else data)
+        self.written += len(before) + size + len(after)
+        self.pending = True
+        self.transport.write_parts([before, data, after])
+        return 0
+
+    def end(self, trailers: FieldBlock) -> int:
+        """End a response that announced trailers, with those of `trailers` if it is not None. Returns 0."""
+        if self.framing == FRAMING_CHUNKED:
+            if trailers is None:
+                self.write(LAST_CHUNK)
+            else:
+                self.write(b"0\r\n" + trailers.data + b"\r\n")
+        return 0
+
+    def file(self, descriptor: int, offset: int, count: int) -> int:
+        """Send a part of a file as a part of the content; `file_sent` has to follow. Returns 0."""
+        if self.framing == FRAMING_CHUNKED:
+            self.write(chunk_head(count))
+        self.file_active = True
+        self.pending = True
+        self.written += count
+        self.transport.send_file(descriptor, offset, count)
+        return 0
+
+    def file_sent(self, last: bool) -> int:
+        """The file is out; `last` ends the response. Returns 0."""
+        if self.framing == FRAMING_CHUNKED:
+            self.write(b"\r\n0\r\n\r\n" if last else b"\r\n")
+        return 0
+
+    def write(self, data: bytes) -> int:
+        """Hand `data` to the transport. Returns 0."""
+        self.written += len(data)
+        self.pending = True
+        self.transport.write(data)
+        return 0
+
+    def waiting(self) -> bool:
+        """Whether the peer has output to take."""
+        return self.pending and (self.file_active or self.transport.buffered() > 0)
+
+    def stalled(self, now: float, timeout: float) -> bool:
+        """Whether the peer has taken nothing for `timeout` seconds (0: for ever) although there is something."""
+        left = self.transport.buffered()
+        if self.file_active:
+            # What is left of the file is not in the transport's queue.
+            acked = self.transport.file_progress() - left
+        else:
+            if left == 0:
+                self.pending = False
+                self.deadline = 0.0
+                return False
+            acked = self.written - left
+        if acked != self.acked or self.deadline == 0.0:
+            self.acked = acked
+            self.deadline = now + timeout
+            return False
+        return timeout > 0 and now >= self.deadline
+
+    def stop(self) -> int:
+        """The transport is gone. Returns 0."""
+        self.pending = False
+        self.file_active = False
+        return 0
