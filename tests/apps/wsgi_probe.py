@@ -577,14 +577,14 @@ def file(x: Exchange) -> Result:
     if "length" in x.query:
         fields.append(("Content-Length", x.query["length"]))
     if how == "raw":
-        source: Any = open(path, "rb", buffering=0)  # noqa: SIM115
+        source: Any = open(path, "rb", buffering=0)
         source.seek(offset)
         raw_files.append(source)
     elif how == "memory":
         with open(path, "rb") as whole:
             source = Readable(whole.read(), path)
     elif how == "buffered":
-        source = open(path, "rb")  # noqa: SIM115
+        source = open(path, "rb")
         source.read(1)  # Now the descriptor is ahead of the object's own position.
         source.seek(offset)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 from typing import Any
 
 import pytest
@@ -441,5 +442,25 @@ def test_background_work_after_the_response_does_not_hold_the_connection(build: 
         event.set()
         await wire.turns()
         assert wire.handler.active() == 0 and len(done) == 2
+
+    run(main)
+
+
+def test_an_exchange_leaves_no_garbage(build: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(START)
+        await send(END)
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        gc.collect()
+        gc.disable()
+        try:
+            await wire.feed(GET * 3)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
     run(main)

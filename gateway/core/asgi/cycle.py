@@ -193,6 +193,8 @@ class ASGICycle(Driver):
             log.error("Exception in ASGI application", exc_info=error)
             stream.fail(500)
         self.wake()
+        # The two refer to each other; without this every request would be left to the garbage collector.
+        stream.responder = None
         return 0
 
     # Receiving.

@@ -149,7 +149,7 @@ async def stream_async(request: HttpRequest) -> StreamingHttpResponse:
 
 def file(request: HttpRequest) -> FileResponse:
     """FileResponse: wsgi.file_wrapper, or an asynchronous stream."""
-    return FileResponse(open(os.environ["DJANGOSITE_HOME"] + "/file.bin", "rb"))  # noqa: SIM115
+    return FileResponse(open(os.environ["DJANGOSITE_HOME"] + "/file.bin", "rb"))
 
 
 def redirect(request: HttpRequest) -> HttpResponse:
