@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
-from .errors import AppLoadError
+from .errors import AppLoadError, ConfigError
 
 Interface = Literal["wsgi", "asgi"]
 AppKind = Literal["wsgi", "asgi3", "asgi2"]
@@ -72,7 +72,8 @@ def load(
     on the import path, `pythonpath` after it; neither matters for an object. `interface` is auto, wsgi, asgi, asgi3 or
     asgi2.
 
-    Raises AppLoadError. Where the application's own code raised, that is its cause, and `show_traceback` is set.
+    Raises AppLoadError; where the application's own code raised, that is its cause, and `show_traceback` is set. Raises
+    ConfigError when `app_dir` is no directory.
     """
     if isinstance(target, str):
         extend_path(app_dir, pythonpath)
@@ -92,11 +93,11 @@ def load(
 def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:
     """Put `app_dir` (default: the current directory) and `pythonpath` first on the import path.
 
-    Raises AppLoadError: `app_dir` is no directory.
+    Raises ConfigError: `app_dir` is no directory.
     """
     folder = os.path.abspath(app_dir or os.curdir)
     if not os.path.isdir(folder):
-        raise AppLoadError(f"the app dir {folder} does not exist or is no directory")
+        raise ConfigError(f"--app-dir: {folder} does not exist or is no directory")
     folders = [folder, *map(os.path.abspath, pythonpath)]
     sys.path[:] = folders + [entry for entry in sys.path if entry not in folders]
     importlib.invalidate_caches()

@@ -381,7 +381,13 @@ class Config:
             case ["fd"]:
                 return (Address("fd", fd=values["fd"]),)
             case ["bind"]:
-                return tuple(dict.fromkeys(values["bind"]))
+                # The same address twice is one listener, but port 0 is another port each time.
+                binds = values["bind"]
+                return tuple(
+                    address
+                    for index, address in enumerate(binds)
+                    if address not in binds[:index] or (address.kind == "tcp" and address.port == 0)
+                )
         values["bind"] = (Address("tcp", DEFAULT_HOST, DEFAULT_PORT),)
         return tuple(values["bind"])
 

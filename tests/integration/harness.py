@@ -135,7 +135,7 @@ class Server:
                 self.urls.append(match[1])
                 self.addresses.append(parse_url(match[1]))
         except BaseException:
-            self.kill()
+            self.stop(grace=0)
             raise
         return self
 

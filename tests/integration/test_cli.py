@@ -306,16 +306,17 @@ def test_environment_variables() -> None:
 
 
 def test_several_binds() -> None:
-    path = Path("/tmp") / f"gw-{uuid.uuid4().hex[:12]}.sock"
+    paths = [Path("/tmp") / f"gw-{uuid.uuid4().hex[:12]}.sock" for _ in range(2)]
     try:
-        with Server("asgi_apps:probe", binds=["127.0.0.1:0", "127.0.0.1:0", f"unix:{path}"]) as server:
-            assert len(server.addresses) == 3
+        with Server("asgi_apps:probe", binds=["127.0.0.1:0", *(f"unix:{path}" for path in paths)]) as server:
+            assert len(set(server.addresses)) == 3
             for address in server.addresses:
                 with Client(address) as client:
                     client.send(HELLO)
                     assert client.response().body == b"hello"
     finally:
-        path.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def test_ipv6() -> None:
@@ -500,7 +501,7 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
         client.send(request("GET", f"/file-wait?path={tmp_path / 'never'}"))
         server.wait_event("waiting")
         server.signal(signal.SIGINT)
-        server.wait_for_line("(?i)signal|stop|shut")
+        server.wait_for_line("Handling signal")
         server.signal(signal.SIGINT)
         server.wait(timeout=8)
 

@@ -25,7 +25,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 LATE = 4.0
 """Seconds that a deadline may be late."""
 
-SHORT = 0.5
+SHORT = 0.6
 """Seconds of the timeouts below."""
 
 
@@ -286,8 +286,8 @@ def takes(least: float, most: float = SHORT + LATE) -> Iterator[None]:
     start = time.monotonic()
     yield
     spent = time.monotonic() - start
-    # A server's clock may tick coarsely; a tenth of a second early is fine.
-    assert least - 0.1 <= spent <= most, spent
+    # The server's clock ticks coarsely, four times per second: so much it may be early.
+    assert least - 0.3 <= spent <= most, spent
 
 
 def test_silent_connection(hasty: Server) -> None:

@@ -296,6 +296,50 @@ def test_reading_in_a_loop_gives_way(build: Any) -> None:
     assert order == ["callback", "read"]
 
 
+def test_hearing_of_the_disconnect_for_ever_gives_way(build: Any) -> None:
+    turns = 0
+
+    async def counter() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(END)
+        for _ in range(3000):
+            assert (await receive())["type"] == "http.disconnect"
+
+    async def main() -> None:
+        task = asyncio.create_task(counter())
+        wire = Wire(build, app)
+        wire.connection.feed(GET)
+        while wire.handler.active():
+            await asyncio.sleep(0)
+        task.cancel()
+
+    run(main)
+    assert 10 <= turns <= 100
+
+
+def test_a_method_is_in_capitals(build: Any) -> None:
+    methods: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        methods.append(scope["method"])
+        await send(START)
+        await send(END)
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        for method in (b"get", b"M-SEARCH", b"Patch"):
+            await wire.feed(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    run(main)
+    assert methods == ["GET", "M-SEARCH", "PATCH"]
+
+
 def test_send_waits_for_a_slow_client(build: Any) -> None:
     sent = 0
 

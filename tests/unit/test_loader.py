@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import loader
-from gateway.errors import EXIT_APP_LOAD, AppLoadError
+from gateway.errors import AppLoadError, ConfigError, EXIT_APP_LOAD
 
 numbers = itertools.count()
 
@@ -264,8 +264,9 @@ def test_pythonpath(tmp_path, load):
     assert sys.path[:2] == [str(tmp_path), str(lib)]
 
 
-def test_app_dir_that_is_none(tmp_path, refuse):
-    assert "does not exist" in str(refuse("x:y", app_dir=str(tmp_path / "nothing")))
+def test_app_dir_that_is_none(tmp_path, load):
+    with pytest.raises(ConfigError, match="does not exist"):
+        load("x:y", app_dir=str(tmp_path / "nothing"))
 
 
 def test_objects_leave_the_import_path_alone():

@@ -103,6 +103,7 @@ class ASGICycle(Driver):
         message = self.next_event()
         if message is None:
             return self.wait_event()
+        self.burst += MESSAGE_COST
         if self.burst > BURST:
             return self.later(message)
         return Ready(message)
@@ -209,8 +210,8 @@ class ASGICycle(Driver):
             data = stream.take_body()
             if data or complete:
                 self.body_done = complete
-                self.burst += len(data) + MESSAGE_COST
                 if data:
+                    self.burst += len(data)
                     stream.consumed(len(data))
                 return {"type": "http.request", "body": data, "more_body": not complete}
             stream.want_body()

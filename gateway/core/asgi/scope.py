@@ -27,6 +27,10 @@ def http_extensions() -> dict:
 def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: object) -> dict:
     """The scope for `stream`. `state` is the lifespan's state, or None where there is no lifespan."""
     scope = stream.head.scope(base)
+    method = stream.head.method
+    if not method.isupper():
+        # RFC 9110 9.1 tells methods apart by case, ASGI does not: "The HTTP method name, uppercased".
+        scope["method"] = method.upper()
     scope["scheme"] = stream.scheme
     scope["root_path"] = stream.root_path
     scope["client"] = stream.client
