@@ -180,7 +180,9 @@ def run_once(
         rss_start, _ = server.memory()
         findings = check.check(port, peer, workload)
         if options.check_only:
-            print(f"{workload.key:6} {peer.name:20} right  {'; '.join(findings.notes)}", file=sys.stderr)
+            segments = [f"in {findings.segments} segments"] if findings.segments else []
+            remarks = "; ".join(segments + findings.notes)
+            print(f"{workload.key:6} {peer.name:20} right  {remarks}", file=sys.stderr)
             return None
         if options.warm_up:
             load.run(port, workload, options.warm_up, options.client_core, made.scratch)
@@ -224,6 +226,7 @@ def run_once(
         "start_ms": start * 1000,
         "errors": seen.errors,
         "counts": findings.streamed is not False,
+        "segments": findings.segments,
         "notes": notes,
     }
     print(

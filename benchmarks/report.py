@@ -54,6 +54,8 @@ class Row:
     runs: int = 0
     counts: bool = True
     """False where the server does not do the work (a streamed body sent in one)."""
+    disturbed: bool = False
+    """Others used the cores in every run: only the CPU per request can be compared."""
     failure: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -83,6 +85,9 @@ def summary(server: str, role: str, runs: list[dict[str, Any]], note: str = "") 
 
     notes = [note] if note else []
     notes += dict.fromkeys(text for run in used for text in run["notes"])
+    if segments := [run["segments"] for run in used if run.get("segments")]:
+        spread = f"{min(segments)}-{max(segments)}" if min(segments) < max(segments) else f"{segments[0]}"
+        notes.append(f"content in {spread} segments")
     if not calm:
         notes.append("disturbed by other load")
     if any(run["client_cpu"] > CLIENT_BOUND for run in used):
@@ -100,6 +105,7 @@ def summary(server: str, role: str, runs: list[dict[str, Any]], note: str = "") 
         rss=middle("rss_mib"),
         runs=len(used),
         counts=all(run["counts"] for run in used),
+        disturbed=not calm,
         notes=notes,
     )
 
@@ -113,6 +119,13 @@ def best_peer(found: Iterable[Row]) -> Row | None:
 def ratio(value: float, reference: float) -> float | None:
     """value / reference, None without a reference."""
     return value / reference if reference else None
+
+
+def speed_ratio(row: Row, reference: Row) -> float | None:
+    """Requests per second of `row` as a multiple of those of `reference`; None where they can't be compared."""
+    if row.disturbed or reference.disturbed:
+        return None
+    return ratio(row.requests, reference.requests)
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -148,7 +161,7 @@ def _table(found: list[Row]) -> str:
         if row.failure:
             lines.append(f"| {row.server} | FAIL | | | | | | | | {_cell(row.failure)} |")
             continue
-        share = ratio(row.requests, best.requests) if best else None
+        share = speed_ratio(row, best) if best else None
         name = f"**{row.server}**" if row.role == "ours" else row.server
         lines.append(
             f"| {name} | {row.requests:,.0f} | {row.low:,.0f}-{row.high:,.0f} | {_number(share)} "
@@ -177,7 +190,7 @@ def _comparison(result: dict[str, Any]) -> str:
                 if other is None or other.failure or not other.counts:
                     cells.append("fails" if other and other.failure else "not the work" if other else "")
                 else:
-                    speed, cpu = ratio(row.requests, other.requests), ratio(other.cpu, row.cpu)
+                    speed, cpu = speed_ratio(row, other), ratio(other.cpu, row.cpu)
                     cells.append(f"{_number(speed)} ({_number(cpu)})")
             lines.append(f"| {key} {result['workloads'][key]} | {row.server} | {' | '.join(cells)} |")
     if not lines:

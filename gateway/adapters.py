@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from . import backend
 from ._version import __version__
-from .errors import ClientDisconnected, LocalProtocolError
+from .errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -135,7 +135,6 @@ def _call_class(build: backend.Backend) -> Any:
     """The class of a running call, for one build of the request path."""
     call_module = build.module("wsgi.call")
     input_class = build.module("wsgi.input").WSGIInput
-    caused_by_disconnect = call_module.caused_by_disconnect
 
     class Call(call_module.ApplicationCall):  # type: ignore[misc, name-defined]
         """One request. `lock` guards what stands below it in `__init__`."""

@@ -75,3 +75,19 @@ class LocalProtocolError(ProtocolError):
 
 class ClientDisconnected(GatewayError, OSError):
     """The client is gone: nothing more can be read from it or sent to it."""
+
+
+def caused_by_disconnect(error: BaseException | None) -> bool:
+    """Whether an exception is, or comes of, the client's leaving: nothing the log needs to know.
+
+    Frameworks turn the OSError of a `send` into errors of their own, and task groups wrap them.
+    """
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, ClientDisconnected):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(caused_by_disconnect, error.exceptions))
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False

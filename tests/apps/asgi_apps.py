@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import gc
 import hashlib
+import http
 import json
 import os
 from collections import Counter
@@ -123,8 +124,9 @@ async def parts(x: Exchange) -> None:
 
 
 async def status(x: Exchange) -> None:
-    """A status with content, which the server must leave out where HTTP has none."""
-    await x.answer(b"body", status=x.number("code", 200))
+    """A status with content (and its length, with `length`), which the server must leave out where HTTP has none."""
+    headers = [*TEXT, (b"content-length", b"4")] if "length" in x.query else TEXT
+    await x.answer(b"body", x.number("code", 200), headers)
 
 
 async def length(x: Exchange) -> None:
@@ -564,7 +566,30 @@ async def alive(x: Exchange) -> None:
     await x.answer_json(sum(1 for thing in gc.get_objects() if isinstance(thing, Exchange)))
 
 
+async def kinds(x: Exchange) -> None:
+    """Types that applications send besides lists of tuples of bytes."""
+    case = x.query["case"]
+    body: Any = b"body"
+    message: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"1")]}
+    if case == "generator":
+        message["headers"] = (pair for pair in [(b"x-a", b"1")])
+    elif case == "lists":
+        message["headers"] = ([b"x-a", b"1"],)
+    elif case == "defaults":
+        del message["headers"]
+    elif case == "status":
+        message["status"] = http.HTTPStatus.OK
+    elif case == "memoryview":
+        body = memoryview(b"body")
+    elif case == "bytearray":
+        body = bytearray(b"body")
+    await x.send(message)
+    await x.send({"type": "http.response.body", "body": body, "more_body": True})
+    await x.send({"type": "http.response.body"})
+
+
 TARGETS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
+    "/kinds": kinds,
     "/hello": hello,
     "/echo": echo,
     "/size": size,

@@ -138,7 +138,8 @@ def parts(x: Exchange) -> Result:
 
 
 def status(x: Exchange) -> Result:
-    return x.answer(b"body", status=f"{x.number('code', 200)} {x.query.get('reason', 'Reason')}")
+    fields = [*TEXT, ("Content-Length", "4")] if "length" in x.query else TEXT
+    return x.answer(b"body", f"{x.number('code', 200)} {x.query.get('reason', 'Reason')}", fields)
 
 
 def length(x: Exchange) -> Result:
@@ -568,8 +569,8 @@ def raw_files_open(x: Exchange) -> Result:
 def file(x: Exchange) -> Result:
     """wsgi.file_wrapper around `path` from `offset` on.
 
-    `how`: raw or buffered (what `open` returns), subclass (which reports its `close`), memory (no descriptor) or late (through
-    a generator).
+    `how`: raw or buffered (what `open` returns), subclass (which reports its `close`), memory (no descriptor) or late
+    (through a generator).
     """
     wrapper = x.environ["wsgi.file_wrapper"]
     path, how, offset = x.query["path"], x.query.get("how", "raw"), x.number("offset")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-import re
-import signal
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -286,6 +283,14 @@ def test_misuse(asgi: Server, case: str) -> None:
     assert asgi.alive()
 
 
+@pytest.mark.parametrize("case", ["generator", "lists", "defaults", "status", "memoryview", "bytearray"])
+def test_kinds_of_values(asgi: Server, case: str) -> None:
+    """What real applications send, though the specification names bytes and pairs."""
+    response = asgi.get(f"/kinds?case={case}")
+    assert (response.status, response.body) == (200, b"body")
+    assert response.get("x-a") == (None if case == "defaults" else "1")
+
+
 def test_errors_of_send_can_be_handled(asgi: Server) -> None:
     assert asgi.get("/recover").body == b"recovered"
 
@@ -488,22 +493,6 @@ def apps() -> Path:
     return Path(__file__).resolve().parent.parent / "apps"
 
 
-@pytest.mark.parametrize(
-    ("app", "options", "words"),
-    [
-        ("lifespan_fails", (), "no database at this address"),
-        ("lifespan_fails", ("--lifespan=on",), "no database at this address"),
-        ("lifespan_raises", ("--lifespan=on",), "the startup broke"),
-        ("lifespan_hangs", ("--lifespan-startup-timeout=0.5",), "within 0.5 s"),
-    ],
-)
-def test_startup_that_fails(app: str, options: tuple[str, ...], words: str) -> None:
-    """Exit code 3, and the reason."""
-    result = run_gateway(f"asgi_apps:{app}", "-b", "127.0.0.1:0", "--app-dir", str(apps()), *options)
-    assert result.returncode == 3, result.stderr
-    assert re.search(words, result.stderr), result.stderr
-
-
 def test_startup_that_raises_is_excused_in_auto() -> None:
     """ASGI lifespan spec: the server must go on without it. But whoever looks for a bug must find it in the log."""
     with Server("asgi_apps:lifespan_raises") as server:
@@ -516,89 +505,3 @@ def test_lifespan_off_never_asks() -> None:
         assert server.alive()
         assert server.terminate() == 0
         assert not server.events("lifespan-called")
-
-
-def test_shutdown_that_fails() -> None:
-    with Server("asgi_apps:shutdown_fails") as server:
-        assert server.alive()
-        server.terminate()
-        assert "the cache was not written" in server.log
-
-
-def test_shutdown_that_hangs() -> None:
-    """It has its time, and no more."""
-    with Server("asgi_apps:shutdown_hangs", "--lifespan-shutdown-timeout=0.5") as server:
-        assert server.alive()
-        start = time.monotonic()
-        server.terminate(timeout=8)
-        assert time.monotonic() - start >= 0.4
-        assert server.events("stopping")
-
-
-def test_stop_during_startup() -> None:
-    """TERM while the startup takes its time: no waiting for it to end."""
-    with Server("asgi_apps:lifespan_hangs", listeners=0) as server:
-        server.wait_event("starting")
-        server.terminate(timeout=8)
-
-
-# Stopping
-
-
-@pytest.fixture
-def stopping() -> Iterator[Server]:
-    with Server("asgi_apps:probe", "--graceful-timeout=5") as server:
-        yield server
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_running_requests_finish(stopping: Server, number: signal.Signals, tmp_path: Path) -> None:
-    """They get their response, marked as the last; idle connections close at once."""
-    opener = tmp_path / "opener"
-    with stopping.connect() as busy, stopping.connect() as idle, stopping.connect() as fresh:
-        idle.send(HELLO)
-        assert idle.response().body == b"hello"
-        busy.send(request("GET", f"/file-wait?path={opener}"))
-        stopping.wait_event("waiting", name=str(opener))
-        stopping.signal(number)
-        idle.expect_end()
-        fresh.expect_end()
-        opener.touch()
-        response = busy.response()
-        assert response.body == b"opened"
-        assert "close" in response.connection
-        busy.expect_end()
-        assert stopping.wait() == 0
-
-
-def test_endless_requests_are_ended(tmp_path: Path) -> None:
-    """After the grace period, what still runs is stopped; the process ends."""
-    with Server("asgi_apps:probe", "--graceful-timeout=0.5") as server, server.connect() as client:
-        client.send(request("GET", f"/file-wait?path={tmp_path / 'never'}"))
-        server.wait_event("waiting")
-        start = time.monotonic()
-        assert server.terminate(timeout=8) == 0
-        assert time.monotonic() - start >= 0.4
-        with contextlib.suppress(ConnectionResetError):
-            assert b" 200 " not in client.rest()
-
-
-def test_wsgi_requests_finish(tmp_path: Path) -> None:
-    opener = tmp_path / "opener"
-    with Server("wsgi_probe:probe", "--graceful-timeout=5") as server, server.connect() as busy:
-        busy.send(request("GET", f"/file-wait?path={opener}"))
-        server.wait_event("waiting")
-        server.signal(signal.SIGTERM)
-        server.wait_for_line("Handling signal")
-        opener.touch()
-        response = busy.response()
-        assert (response.body, "close" in response.connection) == (b"opened", True)
-        assert server.wait() == 0
-
-
-def test_endless_wsgi_requests_do_not_keep_the_process(tmp_path: Path) -> None:
-    """A thread can't be stopped; the process must end all the same."""
-    with Server("wsgi_probe:probe", "--graceful-timeout=0.5") as server, server.connect() as busy:
-        busy.send(request("GET", f"/file-wait?path={tmp_path / 'never'}"))
-        server.wait_event("waiting")
-        server.terminate(timeout=8)

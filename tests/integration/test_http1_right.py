@@ -485,12 +485,13 @@ def test_head_has_the_fields_of_get_and_no_content(probe: Server, target: str) -
     assert head.get("content-type") == get.get("content-type")
 
 
+@pytest.mark.parametrize("length", ["", "&length=1"])
 @pytest.mark.parametrize("code", [204, 304])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_status_without_content(probe: Server, code: int, method: str) -> None:
-    """The application's content is left out, and so is what would announce it (checked by the client)."""
+def test_status_without_content(probe: Server, code: int, method: str, length: str) -> None:
+    """The application's content is left out, and in 204 its length too (RFC 9110 8.6; checked by the client)."""
     with probe.connect() as client:
-        client.send(request(method, f"/status?code={code}", *(["Content-Length: 0"] if method == "POST" else [])))
+        client.send(request(method, f"/status?code={code}{length}", *(["Content-Length: 0"] if method == "POST" else [])))
         response = client.response(method)
         assert response.status == code
         client.send(HELLO)

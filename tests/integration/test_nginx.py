@@ -72,8 +72,8 @@ http {{
 def nginx(folder: Path, upstream: str) -> Iterator[int]:
     """Run nginx in front of `upstream`; gives its port.
 
-    Its listening socket is made here and inherited (by the variable NGINX, as in an upgrade of nginx): so the port is the kernel's
-    choice, and clients can connect before nginx is ready.
+    Its listening socket is made here and inherited (by the variable NGINX, as in an upgrade of nginx): so the port is
+    the kernel's choice, and clients can connect before nginx is ready.
     """
     assert NGINX is not None
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

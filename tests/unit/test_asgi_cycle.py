@@ -112,6 +112,119 @@ def test_each_request_has_a_context_of_its_own(build: Any) -> None:
     assert seen == ["fresh"] * 3
 
 
+def test_code_before_the_coroutine_has_the_requests_context(build: Any) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="fresh")
+    seen: list[str] = []
+
+    def app(scope: Any, receive: Any, send: Any) -> Any:
+        seen.append(variable.get())
+        variable.set("set")
+
+        async def inner() -> None:
+            seen.append(variable.get())
+            await send(START)
+            await send(END)
+
+        return inner()
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET + GET)
+
+    run(main)
+    assert seen == ["fresh", "set"] * 2
+
+
+def test_the_clients_leaving_is_not_logged_however_it_is_wrapped(build: Any) -> None:
+    async def main() -> None:
+        left = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            await left.wait()
+            try:
+                await send(END)
+            except OSError as error:
+                try:
+                    raise RuntimeError("the framework's own")
+                except RuntimeError as wrapped:
+                    raise ExceptionGroup("a task group's", [wrapped]) from error
+
+        log, logged = recording_logger()
+        wire = Wire(build, app, log=log)
+        await wire.feed(GET)
+        await wire.lose(ConnectionResetError())
+        left.set()
+        await wire.turns()
+        assert wire.handler.active() == 0 and logged == []
+
+    run(main)
+
+
+def test_an_application_that_exits_is_an_error(build: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise SystemExit(3)
+
+    async def main() -> None:
+        log, logged = recording_logger()
+        wire = Wire(build, app, log=log)
+        await wire.feed(GET + GET)
+        assert wire.take().count(b"HTTP/1.1 500 ") == 2
+        assert logged == ["Exception in ASGI application"] * 2
+
+    run(main)
+
+
+def test_zerocopysend_without_offset_follows_on(build: Any, tmp_path: Any) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        with path.open("rb", buffering=0) as file:
+            for more in (True, False):
+                await send({"type": "http.response.zerocopysend", "file": file, "count": 4, "more_body": more})
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        wire.connection.file_sent(None)
+        await wire.turns()
+        assert wire.events == ["send_file 0 4", "send_file 4 4"]
+
+    run(main)
+
+
+def test_a_file_counts_for_what_was_sent_of_it(build: Any, tmp_path: Any) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    logged: list[int] = []
+
+    class AccessLog:
+        def log(self, stream: Any, now: float) -> None:
+            logged.append(stream.body_sent)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.pathsend", "path": str(path)})
+
+    async def main() -> None:
+        for end in ("lose", "abort", "finish"):
+            wire = Wire(build, app, access_log=AccessLog())
+            await wire.feed(GET)
+            wire.transport.progress = 300
+            if end == "lose":
+                await wire.lose()
+            elif end == "abort":
+                wire.connection.abort_requests()
+            else:
+                wire.connection.file_sent(None)
+            await wire.turns()
+
+    run(main)
+    assert logged == [300, 300, 1000]
+
+
 def test_asgi2(build: Any) -> None:
     class App:
         def __init__(self, scope: Any) -> None:

@@ -83,6 +83,18 @@ def test_ratio(value: float, reference: float, expected: float | None) -> None:
     assert report.ratio(value, reference) == expected
 
 
+def test_requests_per_second_of_disturbed_rows_are_not_compared() -> None:
+    calm = report.summary("ours", "ours", [make_run(requests_per_second=2000.0)])
+    disturbed = report.summary("peer", "peer", [make_run(foreign=0.5)])
+    assert report.speed_ratio(calm, calm) == 1.0
+    assert report.speed_ratio(calm, disturbed) is None
+
+
+def test_segments_are_one_note() -> None:
+    runs = [make_run(segments=count) for count in (7, 5, 11)]
+    assert report.summary("peer", "peer", runs).notes == ["content in 5-11 segments"]
+
+
 def test_markdown_survives_json() -> None:
     result = make_result(
         make_run("ours", requests_per_second=2000.0, cpu_us=5.0),

@@ -228,12 +228,12 @@ def _walk(traceback: Any) -> Iterator[Any]:
         traceback = traceback.tb_next
 
 
-def test_process_exits_pass_through(loop_factory: Any, start: Any, driver: Any, eager: bool) -> None:
+def test_an_interrupt_passes_through(loop_factory: Any, start: Any, driver: Any, eager: bool) -> None:
     started: Any = None
 
     async def app() -> None:
         await driver.YIELD
-        raise SystemExit(3)
+        raise KeyboardInterrupt
 
     async def main() -> None:
         nonlocal started
@@ -241,10 +241,23 @@ def test_process_exits_pass_through(loop_factory: Any, start: Any, driver: Any, 
         await started.done.wait()
         await asyncio.sleep(0)
 
-    with pytest.raises(SystemExit), asyncio.Runner(loop_factory=loop_factory) as runner:
+    with pytest.raises(KeyboardInterrupt), asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(main())
-    assert [type(error) for error in started.ends] == [SystemExit]
-    assert isinstance(started.handle.exception(), SystemExit)
+    assert [type(error) for error in started.ends] == [KeyboardInterrupt]
+
+
+def test_an_application_that_exits_ends_alone(run: Any, start: Any, driver: Any) -> None:
+    async def app() -> None:
+        await driver.YIELD
+        raise SystemExit(3)
+
+    async def main() -> None:
+        started = start(app())
+        await started.done.wait()
+        await asyncio.sleep(0)
+        assert [type(error) for error in started.ends] == [SystemExit]
+
+    run(main())
 
 
 def test_cancellation(run: Any, start: Any, driver: Any) -> None:

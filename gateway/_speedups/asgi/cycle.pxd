@@ -13,7 +13,7 @@ cdef bint EAGER
 
 cdef class ASGIHandler(Handler):
     cdef readonly object app, loop, log, state
-    cdef readonly bint asgi2
+    cdef readonly bint asgi2, plain
     cdef dict base, extensions
     cdef object context
     cdef readonly set cycles

@@ -21,7 +21,7 @@ cdef class ResponseOutput:
     cdef readonly int framing
     cdef public bint file_active
     cdef readonly bint pending
-    cdef long long written, acked
+    cdef long long written, acked, file_size
     cdef double deadline
 
     @cython.locals(head=RequestHead, block=FieldBlock, length=cython.longlong, suffix=bytes, known=bint,
@@ -38,4 +38,4 @@ cdef class ResponseOutput:
     cdef bint waiting(self) except -1
     @cython.locals(left=cython.longlong, acked=cython.longlong)
     cdef bint stalled(self, double now, double timeout) except -1
-    cdef int stop(self) except -1
+    cdef int stop(self, HTTPStream stream) except -1

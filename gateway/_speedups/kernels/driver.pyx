@@ -119,7 +119,7 @@ cdef class Driver(Responder):
                 item = <object>result
                 Py_DECREF(item)
                 return item
-        except (_CancelledError, KeyboardInterrupt, SystemExit) as error:
+        except (_CancelledError, KeyboardInterrupt) as error:
             self._end(error)
             raise
         except BaseException as error:
@@ -134,7 +134,7 @@ cdef class Driver(Responder):
             return self._coroutine.throw(error)
         except StopIteration:
             self._end(None)
-        except (_CancelledError, KeyboardInterrupt, SystemExit) as raised:
+        except (_CancelledError, KeyboardInterrupt) as raised:
             self._end(raised)
             raise
         except BaseException as raised:

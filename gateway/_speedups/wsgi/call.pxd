@@ -45,5 +45,3 @@ cdef class ApplicationCall(Task):
 cpdef Py_ssize_t item_count(object result) except -1
 @cython.locals(size="Py_ssize_t")
 cpdef object joined(object result)
-@cython.locals(seen=int)
-cpdef bint caused_by_disconnect(object error) except -1

@@ -4,7 +4,7 @@ from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.base cimport Executor, Handler, Responder, Stream
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.kernels.head cimport RequestHead
-from gateway._speedups.wsgi.call cimport ApplicationCall, caused_by_disconnect
+from gateway._speedups.wsgi.call cimport ApplicationCall
 from gateway._speedups.wsgi.environ cimport stream_environ
 from gateway._speedups.wsgi.input cimport WSGIInput
 

@@ -10,11 +10,12 @@ An application that never waits would keep the loop to itself, so both give way 
 
 import asyncio
 import contextvars
+import inspect
 import os
 import stat
 import sys
 
-from gateway.errors import ClientDisconnected, LocalProtocolError
+from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
 
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
@@ -37,7 +38,7 @@ class ASGIHandler(Handler):
     the running event loop, `state` the lifespan's state or None, `log` a `logging.Logger`.
     """
 
-    __slots__ = ("app", "asgi2", "base", "context", "cycles", "extensions", "log", "loop", "state")
+    __slots__ = ("app", "asgi2", "base", "context", "cycles", "extensions", "log", "loop", "plain", "state")
 
     def __init__(
         self, app: object, loop: object, log: object, state: object = None, asgi2: bool = False
@@ -47,6 +48,11 @@ class ASGIHandler(Handler):
         self.log = log
         self.state = state
         self.asgi2 = asgi2
+        # Calling a coroutine function runs none of its code; of anything else, code runs before there is a task, and
+        # has to find the request's context all the same.
+        self.plain = not (
+            inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None))
+        )
         self.base = base_scope()
         self.extensions = http_extensions()
         self.context = contextvars.copy_context()
@@ -59,16 +65,19 @@ class ASGIHandler(Handler):
         cycle = ASGICycle(self, exchange)
         exchange.responder = cycle
         scope = http_scope(exchange, self.base, self.extensions, self.state)
+        context = self.context.copy()
         self.cycles.add(cycle)
         try:
             if self.asgi2:
-                awaitable = self.app(scope)(cycle.receive_event, cycle.send_event)
+                awaitable = context.run(call_twice, self.app, scope, cycle)
+            elif self.plain:
+                awaitable = context.run(self.app, scope, cycle.receive_event, cycle.send_event)
             else:
                 awaitable = self.app(scope, cycle.receive_event, cycle.send_event)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cycle.finished(error)
             return cycle
-        cycle.start(awaitable, self.loop, self.context.copy(), EAGER)
+        cycle.start(awaitable, self.loop, context, EAGER)
         return cycle
 
     def active(self) -> int:
@@ -190,7 +199,7 @@ class ASGICycle(Driver):
                 stream.fail(500)
         elif isinstance(error, asyncio.CancelledError):
             stream.fail(500)
-        elif not (stream.disconnected and isinstance(error, ClientDisconnected)):
+        elif not (stream.disconnected and caused_by_disconnect(error)):
             log.error("Exception in ASGI application", exc_info=error)
             stream.fail(500)
         self.wake()
@@ -313,12 +322,16 @@ class ASGICycle(Driver):
         descriptor = os.dup(file if isinstance(file, int) else file.fileno())
         try:
             offset = message.get("offset")
-            if offset is None:
+            follows = offset is None
+            if follows:
                 offset = os.lseek(descriptor, 0, os.SEEK_CUR)
             count = message.get("count")
             if count is None:
                 count = max(os.fstat(descriptor).st_size - offset, 0)
             self.stream.send_file(descriptor, offset, count, bool(message.get("more_body", False)))
+            if follows:
+                # As os.sendfile does: without an offset, what is sent next follows on. A duplicate shares the position.
+                os.lseek(descriptor, offset + count, os.SEEK_SET)
         except BaseException:
             os.close(descriptor)
             raise
@@ -340,6 +353,11 @@ class ASGICycle(Driver):
             self.wake()
         elif stream.disconnected:
             raise ClientDisconnected("the client has disconnected")
+
+
+def call_twice(app, scope: dict, cycle: ASGICycle):
+    """Call an ASGI 2 application, the double callable."""
+    return app(scope)(cycle.receive_event, cycle.send_event)
 
 
 def as_bytes(body: object) -> bytes:

@@ -160,7 +160,7 @@ class HTTP1Connection(Connection):
             self.enter(CLOSED)
         self.service.connections -= 1
         self.deadline = 0.0
-        self.output.stop()
+        self.output.stop(self.stream)
         self.input.clear()
         stream = self.stream
         if stream is not None:
@@ -716,7 +716,7 @@ class HTTP1Connection(Connection):
         if self.state != CLOSED:
             self.enter(CLOSED)
         self.deadline = 0.0
-        self.output.stop()
+        self.output.stop(self.stream)
         self.transport.abort()
         stream = self.stream
         if stream is not None:

@@ -26,12 +26,13 @@ class ResponseOutput:
     nothing else can be sent.
     """
 
-    __slots__ = ("acked", "deadline", "file_active", "framing", "pending", "transport", "written")
+    __slots__ = ("acked", "deadline", "file_active", "file_size", "framing", "pending", "transport", "written")
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.framing = FRAMING_LENGTH
         self.file_active = False
+        self.file_size = 0
         # Bytes handed to the transport, and those that the peer was last seen to have taken.
         self.written = 0
         self.acked = 0
@@ -135,6 +136,7 @@ class ResponseOutput:
         if self.framing == FRAMING_CHUNKED:
             self.write(chunk_head(count))
         self.file_active = True
+        self.file_size = count
         self.pending = True
         self.written += count
         self.transport.send_file(descriptor, offset, count)
@@ -175,8 +177,11 @@ class ResponseOutput:
             return False
         return timeout > 0 and now >= self.deadline
 
-    def stop(self) -> int:
-        """The transport is gone. Returns 0."""
+    def stop(self, stream: HTTPStream) -> int:
+        """The transport is gone, or going, with the response of `stream` (or None) incomplete. Returns 0."""
+        if self.file_active and stream is not None:
+            # What was counted when the file was handed over, less what left.
+            stream.body_sent -= self.file_size - self.transport.file_progress()
         self.pending = False
         self.file_active = False
         return 0

@@ -81,8 +81,9 @@ class Driver(Responder):
             return self._coroutine.send(value)
         except StopIteration:
             self._end(None)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
-            # The task has to know that it is cancelled, the loop that the process is to stop.
+        except (asyncio.CancelledError, KeyboardInterrupt) as error:
+            # The task has to know that it is cancelled, the loop that somebody interrupts the program. `sys.exit()`
+            # in an application ends that request: a client must not be able to stop the server with it.
             self._end(error)
             raise
         except BaseException as error:
@@ -96,7 +97,7 @@ class Driver(Responder):
             return self._coroutine.throw(error if value is None else value)
         except StopIteration:
             self._end(None)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+        except (asyncio.CancelledError, KeyboardInterrupt) as error:
             self._end(error)
             raise
         except BaseException as error:

@@ -322,15 +322,3 @@ def joined(result: Any) -> Any:
         if size > MAX_JOIN:
             return result
     return [b"".join(result)]
-
-
-def caused_by_disconnect(error: BaseException) -> bool:
-    """Whether an exception is, or comes of, the client's leaving: nothing the log needs to know."""
-    seen = 0
-    cause: BaseException | None = error
-    while cause is not None and seen < 20:
-        if isinstance(cause, ClientDisconnected):
-            return True
-        cause = cause.__cause__ or cause.__context__
-        seen += 1
-    return False

@@ -21,14 +21,14 @@ import os
 from threading import Condition, Lock
 from typing import Any
 
-from gateway.errors import ClientDisconnected
+from gateway.errors import ClientDisconnected, caused_by_disconnect
 
 from ..http.limits import Limits
 from ..http.service import Service
 from ..http.stream import HTTPStream
 from ..kernels.base import Executor, Handler, Responder, Stream
 from ..kernels.fields import FieldBlock
-from .call import ApplicationCall, caused_by_disconnect
+from .call import ApplicationCall
 from .environ import base_environ, stream_environ
 from .input import WSGIInput
 
