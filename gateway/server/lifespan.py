@@ -7,6 +7,7 @@ connection is accepted, and to shut down after the last one is gone::
     shutdown() ---> lifespan.shutdown ---> lifespan.shutdown.complete | .failed
 
 Rule 1: with mode "auto" an application that raises on the scope does not support lifespan, and is served without.
+One that raises SystemExit or KeyboardInterrupt does not want to be served.
 Rule 2: both waits have a bound, and shutdown is asked for once, and only where startup was completed.
 """
 
@@ -94,6 +95,12 @@ class Lifespan:
     def _judge_unsupported(self) -> None:
         """The application ended without an answer to lifespan.startup."""
         error = self._error
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise AppLoadError(
+                f"Application startup failed: the application raised {type(error).__name__}",
+                exit_code=EXIT_BOOT,
+                show_traceback=True,
+            ) from error
         if self.mode == "on":
             what = "raised an exception" if error else "returned before lifespan.startup.complete"
             raise AppLoadError(
@@ -158,13 +165,24 @@ class Lifespan:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             await self.app(scope, self._receive, self._send)
-        except Exception as error:
-            self._error = error
-            if self.supported:
-                self.log.error("Exception in the application's lifespan", exc_info=error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody has cancelled it: it is an exception like any other.
+            self._failed(error)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            # Those two would end the loop, and with it every other request, wherever it stands.
+            self._failed(error)
         finally:
             self._startup_answered.set()
             self._shutdown_answered.set()
+
+    def _failed(self, error: BaseException) -> None:
+        """The application has raised."""
+        self._error = error
+        if self.supported:
+            self.log.error("Exception in the application's lifespan", exc_info=error)
 
     async def _receive(self) -> Message:
         self._received += 1

@@ -40,6 +40,8 @@ def thread_pool_class(base: Any) -> Any:
             self.limit = limit
             self.log = log
             self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            # Those in the queue that are void. A client that left must not cost the next one its place.
+            self._withdrawn: set[Any] = set()
             self._threads: list[threading.Thread] = []
             self._running = 0
             # One element per thread, written by that thread alone, so that counting needs no lock.
@@ -65,13 +67,17 @@ def thread_pool_class(base: Any) -> Any:
             """Queue `task` for a thread. False when the queue is full, or when the pool stops."""
             if self._stopping:
                 return False
-            work = self._work
             limit = self.limit
             # A task that an idle thread is about to take does not wait: it is no part of the limit.
-            if limit and work.qsize() >= limit and work.qsize() >= limit + self.size - self.busy:
+            if limit and self.queued >= limit and self.queued >= limit + self.size - self.busy:
                 return False
-            work.put(task)
+            self._work.put(task)
             return True
+
+        def withdraw(self, task: Any) -> int:
+            """A queued task is void. Returns 0."""
+            self._withdrawn.add(task)
+            return 0
 
         def post(self, task: Any) -> int:
             """From any thread: have `task.step()` called on the loop, soon. Returns 0."""
@@ -106,6 +112,7 @@ def thread_pool_class(base: Any) -> Any:
         def _serve(self, number: int) -> None:
             work = self._work
             busy = self._busy
+            withdrawn = self._withdrawn
             while True:
                 task = work.get()
                 if task is None:
@@ -116,6 +123,8 @@ def thread_pool_class(base: Any) -> Any:
                 except BaseException:
                     # Even SystemExit: what ends a thread here would silently shrink the pool.
                     self.log.exception("Internal error: %r failed in its thread", task)
+                # After `run`, which waits for whoever is withdrawing it right now.
+                withdrawn.discard(task)
                 # An idle thread must not keep the last request alive.
                 task = None
                 busy[number] = 0
@@ -162,7 +171,7 @@ def thread_pool_class(base: Any) -> Any:
 
         @property
         def queued(self) -> int:
-            """Tasks that no thread has taken yet."""
-            return self._work.qsize()
+            """Tasks that no thread has taken yet, void ones aside."""
+            return max(self._work.qsize() - len(self._withdrawn), 0)
 
     return ThreadPool

@@ -7,6 +7,9 @@ of the connection, although a correct request follows right behind it. The conne
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 import pytest
 
 from .harness import Client, Response, Server, chunked, request
@@ -29,6 +32,8 @@ def raw(text: str) -> bytes:
 def post(*lines: str, body: bytes = b"", version: str = "1.1") -> bytes:
     return head(*lines, method="POST", target="/echo", version=version) + body
 
+
+CERTIFICATES = Path(__file__).resolve().parent.parent / "certs"
 
 CHUNKED = "Transfer-Encoding: chunked"
 LAST = b"0\r\n\r\n"
@@ -294,6 +299,28 @@ def test_refused_while_the_client_is_still_sending(probe: Server) -> None:
         for _ in range(60):
             client.send(b"x" * 10000)
         read_refusal(client, {400})
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_refused_over_tls_while_the_client_is_still_sending(loop: str) -> None:
+    """The same, where the server can't close its sending half alone. The end then comes when the client's does."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    context = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
+    files = [f"--certfile={CERTIFICATES / 'server.pem'}", f"--keyfile={CERTIFICATES / 'server.key'}"]
+    with Server("asgi_apps:probe", *files, f"--loop={loop}", "--timeout-linger=1") as server:
+        for _ in range(5):
+            with server.connect(tls=context) as client:
+                client.send(b"POST /refused HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 600000\r\n\r\n")
+                for _ in range(60):
+                    client.send(b"x" * 10000)
+                response = client.response()
+                assert response.status == 400
+                assert "close" in response.connection
+        with server.connect(tls=context) as client:
+            client.send(b"GET /refused HTTP/1.1\r\nbad line\r\n\r\n")
+            assert client.response().status == 400
+            client.expect_end()
 
 
 def test_refused_connection_is_closed_in_the_end(probe: Server) -> None:

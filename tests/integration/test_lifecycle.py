@@ -152,7 +152,7 @@ def test_connections_the_kernel_has_accepted_are_served(target: str, loop: str) 
         for client in clients:
             response = client.response()
             assert response.status == 200
-            assert "close" in response.connection
+            # Without "Connection: close" where the request was read before the signal was.
             client.expect_end()
         assert server.wait() == 0
 

@@ -374,6 +374,9 @@ def executor_class(build: Any) -> type:
                 self.posted.pop(0).step()
             return True
 
+        def withdraw(self, task: Any) -> int:
+            return 0
+
         def post(self, task: Any) -> int:
             self.posted.append(task)
             return 0

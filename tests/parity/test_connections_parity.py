@@ -54,7 +54,7 @@ FAULTS = {
     "length_beside_chunked_accepted": ("http/framing.py", "        if head.content_length_count:\n            raise", "        if False:\n            raise"),
     "missing_host_accepted": ("http/fields.py", "        if head.minor:", "        if False:"),
     "too_many_bytes_sent": ("http/stream.py", "if size > room:", "if size > room + 100:"),
-    "no_content_ignored": ("http/framing.py", "return is_head or status == 204 or status == 304", "return is_head"),
+    "no_content_ignored": ("http/framing.py", "return is_head or status == 204 or status == 205 or status == 304", "return is_head"),
     "keep_alive_twice_as_long": (
         "http1/connection.py",
         "self.enter(IDLE)\n        self.set_deadline(self.timeouts.keep_alive)",

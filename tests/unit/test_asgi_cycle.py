@@ -436,6 +436,23 @@ def test_hearing_of_the_disconnect_for_ever_gives_way(build: Any) -> None:
     assert 10 <= turns <= 100
 
 
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_responses_without_content(build: Any, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"4")]})
+        await send(END)
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        output = wire.take().lower()
+        assert output.endswith(b"\r\n\r\n")
+        lengths = {204: b"", 205: b"content-length: 0\r\n", 304: b"content-length: 4\r\n"}
+        assert output.count(b"content-length") == (status != 204) and lengths[status] in output
+
+    run(main)
+
+
 def test_a_method_is_in_capitals(build: Any) -> None:
     methods: list[str] = []
 

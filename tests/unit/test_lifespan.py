@@ -288,3 +288,52 @@ def test_context_of_the_lifespan_is_its_own() -> None:
         await life.shutdown()
 
     run("asyncio", main)
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()])
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_an_application_that_exits_in_its_startup_is_not_served(mode: Any, error: BaseException) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await receive()
+        raise error
+
+    async def main() -> None:
+        with pytest.raises(AppLoadError, match=type(error).__name__) as caught:
+            await lifespan(app, mode=mode).startup()
+        assert caught.value.exit_code == EXIT_BOOT
+        assert caught.value.__cause__ is error
+
+    run("asyncio", main)
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt(), asyncio.CancelledError()])
+def test_an_application_that_exits_in_its_shutdown_has_failed(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise error
+
+    async def main() -> None:
+        subject = lifespan(app)
+        await subject.startup()
+        assert await subject.shutdown() is False
+
+    run("asyncio", main)
+    assert "Application shutdown failed." in caplog.messages
+
+
+def test_a_cancellation_that_nobody_asked_for_is_an_exception(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await receive()
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        subject = lifespan(app)
+        await subject.startup()
+        assert not subject.supported
+
+    run("asyncio", main)
+    assert any(record.exc_info for record in caplog.records if record.levelno == logging.WARNING)

@@ -120,6 +120,27 @@ def test_a_flood_of_posts_leaves_the_loop_its_turns(build: Backend) -> None:
     run("asyncio", main)
 
 
+def test_a_withdrawn_task_takes_no_place(build: Backend) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 1, limit=2)
+        fake = task_class(build)
+        go = threading.Event()
+        assert pool.submit(fake(lambda task: go.wait(5)))
+        await eventually(lambda: pool.busy == 1)
+        waiting = [fake(), fake()]
+        assert [pool.submit(task) for task in waiting] == [True, True]
+        assert not pool.submit(fake())
+        pool.withdraw(waiting[0])
+        assert pool.queued == 1
+        assert pool.submit(fake())
+        go.set()
+        await eventually(lambda: pool.queued == 0 and pool.busy == 0)
+        assert [pool.submit(fake()) for _ in range(2)] == [True, True]
+        assert await pool.stop(5)
+
+    run("asyncio", main)
+
+
 def test_the_limit_counts_what_no_idle_thread_will_take(build: Backend) -> None:
     async def main() -> None:
         pool = make_pool(build, 2, limit=3)

@@ -78,6 +78,11 @@ class Lane:
                     lane.start_queued()
                 return True
 
+            def withdraw(self, task: Any) -> int:
+                # As in the pool: a void task stays where it is.
+                assert not full
+                return 0
+
             def post(self, task: Any) -> int:
                 lane.posted.put(task)
                 return 0

@@ -69,4 +69,5 @@ cdef class Task(Responder):
 
 cdef class Executor:
     cpdef bint submit(self, Task task) except -1
+    cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1

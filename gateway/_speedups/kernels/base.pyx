@@ -140,5 +140,8 @@ cdef class Executor:
     cpdef bint submit(self, Task task) except -1:
         raise NotImplementedError
 
+    cpdef int withdraw(self, Task task) except -1:
+        raise NotImplementedError
+
     cpdef int post(self, Task task) except -1:
         raise NotImplementedError

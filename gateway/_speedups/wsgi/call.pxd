@@ -1,4 +1,4 @@
-from gateway._speedups.http.framing cimport response_length
+from gateway._speedups.http.framing cimport lacks_content, response_length
 from gateway._speedups.kernels.base cimport Task
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.wsgi.filewrapper cimport FileWrapper

@@ -47,8 +47,9 @@ cdef class WSGITask(ApplicationCall):
     cpdef int body_available(self) except -1
     @cython.locals(stream=HTTPStream, service=Service, environ=dict)
     cdef int submit(self) except -1
-    @cython.locals(stream=HTTPStream)
     cdef int refuse(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int give_up(self) except -1
     @cython.locals(limit=double)
     cpdef int tick(self, double now) except -1
     @cython.locals(stream=HTTPStream)

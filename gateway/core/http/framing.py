@@ -63,8 +63,8 @@ def response_length(block: FieldBlock) -> int:
 
 
 def lacks_content(is_head: bool, status: int) -> bool:
-    """Whether a final response has no content, whatever its fields say (RFC 9110 6.4.1)."""
-    return is_head or status == 204 or status == 304
+    """Whether a final response has no content, whatever its fields say (RFC 9110 6.4.1, 15.3.6)."""
+    return is_head or status == 204 or status == 205 or status == 304
 
 
 def response_framing(no_content: bool, minor: int, length: int, complete: bool) -> int:

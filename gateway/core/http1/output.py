@@ -67,9 +67,12 @@ class ResponseOutput:
         elif framing == FRAMING_CLOSE:
             close = True
         else:
-            if stream.status == 204 and length >= 0:
+            if (stream.status == 204 or stream.status == 205) and length >= 0:
                 # RFC 9110 8.6: no Content-Length in a 204.
                 block = encode_fields(block.fields, DROP_RESPONSE | F_CONTENT_LENGTH)
+            if stream.status == 205:
+                # RFC 9110 15.3.6: here, the client has to be told that there is none.
+                suffix = b"Content-Length: 0\r\n"
             elif stream.is_head and length < 0 and data and stream.status != 204 and stream.status != 304:
                 # RFC 9110 9.3.2: the fields a GET would have got, as far as they are known.
                 suffix = b"Content-Length: %d\r\n" % len(data)

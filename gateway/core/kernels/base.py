@@ -224,6 +224,13 @@ class Executor:
         """Queue `task` for a thread. False when the queue is full."""
         raise NotImplementedError
 
+    def withdraw(self, task: Task) -> int:
+        """A queued task has become void, and takes no place in the queue any more. Returns 0.
+
+        Called with a lock held that `task.run` needs before it does anything.
+        """
+        raise NotImplementedError
+
     def post(self, task: Task) -> int:
         """From any thread: have `task.step()` called on the loop, soon. Returns 0."""
         raise NotImplementedError

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.errors import ClientDisconnected, LocalProtocolError
 
-from ..http.framing import response_length
+from ..http.framing import lacks_content, response_length
 from ..kernels.base import Task
 from ..kernels.fields import FieldBlock
 from .filewrapper import FileWrapper
@@ -204,9 +204,9 @@ class ApplicationCall(Task):
 
     def declare_length(self, size: int) -> int:
         """Add a Content-Length of `size` bytes to a head that was not delivered and has none. Returns 0."""
-        # RFC 9110 8.6: also to HEAD, where it tells what GET would get; not in 204, nor in a 304 that may
-        # stand for a response of another length.
-        if self.length < 0 and self.status != 204 and self.status != 304:
+        # RFC 9110 8.6: also to HEAD, where it tells what GET would get; not where there is none for GET either, nor in
+        # a 304 that may stand for a response of another length.
+        if self.length < 0 and not lacks_content(False, self.status):
             self.block = header_block([*self.headers, ("Content-Length", str(size))])
             self.length = size
         return 0
@@ -264,8 +264,7 @@ class ApplicationCall(Task):
         self.reason = reason
         self.headers = headers
         self.block = block
-        # RFC 9110 6.4.1: responses to HEAD, and 204 and 304, have no content.
-        self.no_content = self.is_head or code == 204 or code == 304
+        self.no_content = lacks_content(self.is_head, code)
         self.started = True
         return self.write
 

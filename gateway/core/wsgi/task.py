@@ -206,7 +206,8 @@ class WSGITask(ApplicationCall):
         self.queued_at = service.clock.time
         self.state = QUEUED
         if not self.executor.submit(self):
-            self.refuse()
+            self.state = OVER
+            self.give_up()
         return 0
 
     def refuse(self) -> int:
@@ -215,6 +216,11 @@ class WSGITask(ApplicationCall):
             if self.state != QUEUED:
                 return 0
             self.state = OVER
+            self.executor.withdraw(self)
+        return self.give_up()
+
+    def give_up(self) -> int:
+        """Answer 503; no thread has this task, or will run it. Returns 0."""
         stream = self.stream
         self.stream = None
         self.environ = None
@@ -251,6 +257,8 @@ class WSGITask(ApplicationCall):
                 self.content += stream.take_body()
                 self.content_ended = True
             if self.state == WAITING or self.state == QUEUED:
+                if self.state == QUEUED:
+                    self.executor.withdraw(self)
                 self.state = OVER
                 self.environ = None
             self.parts = []
