@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GatewayError as error:
         return fail(error, errors.EXIT_ERROR)
     except KeyboardInterrupt:
-        # While the application was being imported: the server handles its own.
-        return fail("interrupted before the server was up", errors.EXIT_ERROR)
+        # While the application was being imported, or raised by the application: the server handles the signal.
+        return fail("interrupted", errors.EXIT_ERROR)
 
 
 def fail(problem: object, code: int) -> int:

@@ -131,7 +131,13 @@ class Option:
         if isinstance(value, str) and self.kind.separator:
             items: Any = [item for item in value.split(self.kind.separator) if item.strip()]
         elif isinstance(value, (list, tuple, set, frozenset)):
-            items = value
+            # A flag that is given several times, each of which may name several.
+            items = []
+            for item in value:
+                if isinstance(item, str) and self.kind.separator:
+                    items += [part for part in item.split(self.kind.separator) if part.strip()]
+                else:
+                    items.append(item)
         else:
             items = [value]
         return tuple(self._read_one(item, where) for item in items)
@@ -361,6 +367,14 @@ OPTIONS: tuple[Option, ...] = (
         choices=("auto", "asyncio", "uvloop"),
     ),
     Option(
+        "io",
+        values.TEXT,
+        "auto",
+        "what moves the bytes: epoll is gateway's own on Linux, without TLS; auto takes it where it is there",
+        "Running",
+        choices=("auto", "epoll", "asyncio"),
+    ),
+    Option(
         "sendfile",
         values.SWITCH,
         True,
@@ -409,7 +423,7 @@ OPTIONS: tuple[Option, ...] = (
         65536,
         "content the application left unread, discarded to keep the connection",
     ),
-    size("limit_linger", "linger", 1048576, "discarded after the last response, so that the client gets to read it"),
+    size("limit_linger", "linger", 16777216, "discarded after the last response, so that the client gets to read it"),
     limit(
         "limit_upload_rate",
         "upload_rate",

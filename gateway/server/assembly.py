@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -109,6 +111,25 @@ def make_service(backend: Backend, config: Config, handler: Any, logger: logging
         header_map=getattr(service, f"HEADER_MAP_{response.header_map.upper()}"),
         root_path=config.application.root_path,
     )
+
+
+def make_poller(
+    backend: Backend, config: Config, loop: asyncio.AbstractEventLoop, service: Any, logger: logging.Logger
+) -> Any:
+    """Our own I/O, or None where asyncio's transports are used. Raises ConfigError: it is asked for and not there."""
+    if config.io == "asyncio" or config.tls is not None:
+        return None
+    problem = "needs Linux"
+    if sys.platform == "linux":
+        high_water = service.limits.write_buffer or sys.maxsize
+        make = backend.module("kernels.io").Poller
+        try:
+            return make(loop, contextvars.copy_context(), logger, high_water, config.wsgi.sendfile)
+        except (NotImplementedError, OSError) as error:
+            problem = str(error) or "this event loop has no readers"
+    if config.io == "epoll":
+        raise ConfigError(f"--io epoll: {problem}; say --io auto")
+    return None
 
 
 def make_access_log(backend: Backend, settings: LogSettings, access: Any) -> Any:

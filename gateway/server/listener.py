@@ -1,9 +1,9 @@
 """Listener: a listening socket, from its address to the connections it accepts.
 
-The accept loop is our own, a reader on the non-blocking socket, because of three things that `loop.create_server`
-leaves to chance: a bound on the connections accepted in one turn, what happens when the process is out of
-descriptors, and that connections the kernel has already accepted for us are served before the socket is closed,
-where a plain close resets them. Loops without readers (Windows' proactor) get `loop.create_server`.
+The accept loop is our own, a reader on the non-blocking socket or a poller's, because of three things that
+`loop.create_server` leaves to chance: a bound on the connections accepted in one turn, what happens when the process
+is out of descriptors, and that connections the kernel has already accepted for us are served before the socket is
+closed, where a plain close resets them. Loops without readers (Windows' proactor) get `loop.create_server`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from logging import Logger
+from typing import Any
 
 from gateway.config.addresses import Address
 from gateway.errors import BindError
@@ -81,6 +82,8 @@ class Listener:
         self._pause: asyncio.TimerHandle | None = None
         self._logged = -LOG_INTERVAL
         self._server: asyncio.Server | None = None
+        # The poller's hold on the socket, where a poller accepts.
+        self._polled: Any = None
 
     @property
     def address(self) -> tuple[str, int] | str:
@@ -105,6 +108,14 @@ class Listener:
         self._log = log
         loop.add_reader(self.sock.fileno(), self._accept)
 
+    def start_polling(self, poller: Any, opened: Callable[[Any, Peer, Peer], None], log: Logger) -> None:
+        """Accept connections with a poller (kernels/io), which calls `opened(transport, client, server)`."""
+        self._loop = poller.loop
+        self._log = log
+        self._polled = poller.listen(
+            self.sock, None if self.wildcard else self.server, opened, self._accept_failed, ACCEPTS_PER_TURN
+        )
+
     async def start_server(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -122,6 +133,8 @@ class Listener:
 
     def _accept_some(self, count: int) -> bool:
         """Accept up to `count` connections. False when there was an end to them."""
+        if self._polled is not None:
+            return bool(self._polled.accept(count))
         accepted = self._accepted
         assert accepted is not None
         for _ in range(count):
@@ -130,13 +143,19 @@ class Listener:
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError as error:
-                if error.errno in CONNECTION_ERRORS:
+                if self._accept_failed(error):
                     continue
-                self._suspend(error)
                 return False
             sock.setblocking(False)
             accepted(sock, client_address(peer), own_address(sock) if self.wildcard else self.server)
         return True
+
+    def _accept_failed(self, error: OSError) -> bool:
+        """An accept failed. Returns whether the next one may be tried at once."""
+        if error.errno in CONNECTION_ERRORS:
+            return True
+        self._suspend(error)
+        return False
 
     def _suspend(self, error: OSError) -> None:
         """Stop accepting for a while: the kernel would report the socket ready at once, again and again."""
@@ -144,7 +163,7 @@ class Listener:
         if loop is None or self._pause is not None:
             return
         assert self._log is not None
-        loop.remove_reader(self.sock.fileno())
+        self._unwatch()
         self._pause = loop.call_later(ACCEPT_PAUSE, self._resume)
         now = time.monotonic()
         if now - self._logged >= LOG_INTERVAL:
@@ -162,8 +181,16 @@ class Listener:
 
     def _resume(self) -> None:
         self._pause = None
-        if self._loop is not None:
+        if self._polled is not None:
+            self._polled.resume()
+        elif self._loop is not None:
             self._loop.add_reader(self.sock.fileno(), self._accept)
+
+    def _unwatch(self) -> None:
+        if self._polled is not None:
+            self._polled.pause()
+        elif self._loop is not None:
+            self._loop.remove_reader(self.sock.fileno())
 
     def stop(self) -> None:
         """Accept what the kernel has queued, and then no more.
@@ -180,12 +207,15 @@ class Listener:
             self._pause.cancel()
             self._pause = None
         else:
-            self._loop.remove_reader(self.sock.fileno())
+            self._unwatch()
         self._accept_some(ACCEPTS_AT_DRAIN)
         if self._pause is not None:
             # Out of descriptors: what is queued now can't be served.
             self._pause.cancel()
             self._pause = None
+        if self._polled is not None:
+            self._polled.stop()
+            self._polled = None
         self._loop = None
 
     def close(self) -> None:

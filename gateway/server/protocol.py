@@ -1,9 +1,9 @@
 """From an accepted socket to a connection that speaks HTTP.
 
-Each connection is three objects: the asyncio transport, a `Protocol` that the transport calls, and the core's
-`HTTP1Connection`. The protocol adds as little as it can: data goes from the transport straight to
-`HTTP1Connection.feed`, which by its own rules raises nothing; if it does, the loop logs that and closes the
-connection.
+With asyncio transports, each connection is three objects: the asyncio transport, a `Protocol` that the transport
+calls, and the core's `HTTP1Connection`. The protocol adds as little as it can: data goes from the transport straight
+to `HTTP1Connection.feed`, which by its own rules raises nothing; if it does, the loop logs that and closes the
+connection. With a poller (kernels/io) it is two, since its transport is the protocol as well.
 
 On a TLS listener the first byte is looked at before the handshake: a client that speaks plain HTTP there is told so,
 in a way it understands, where a handshake would only fail.
@@ -17,6 +17,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
+from email.utils import formatdate
 from logging import Logger
 from typing import Any
 
@@ -30,6 +31,7 @@ TLS_HANDSHAKE = 0x16
 
 PLAIN_ON_TLS = (
     b"HTTP/1.1 400 Bad Request\r\n"
+    b"Date: %b\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 66\r\n"
     b"Connection: close\r\n"
@@ -49,7 +51,7 @@ class Acceptor:
 
     `make_connection` is called as (service, transport, client, server, scheme). `tls` is the context of a TLS
     listener or None; `handshake_timeout` is seconds, 0 for the loop's own default. `sendfile` lets the system send
-    files where it can.
+    files where it can. `poller` is what accepts and moves bytes in place of asyncio, or None.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Acceptor:
         tls: ssl.SSLContext | None = None,
         handshake_timeout: float = 10.0,
         sendfile: bool = True,
+        poller: Any = None,
         log: Logger,
     ) -> None:
         self.loop = loop
@@ -75,7 +78,8 @@ class Acceptor:
         self.context = contextvars.copy_context()
         self.high_water = service.limits.write_buffer or sys.maxsize
         self.make_transport = transport_class(backend.module("kernels.base"))
-        self.protocols: set[Protocol] = set()
+        # Open connections: what has a `connection`, its `transport`, and `since`, when it was opened.
+        self.protocols: set[Any] = set() if poller is None else poller.transports
         # TLS connections of which nothing, or not the whole handshake, has arrived.
         self.handshakes: set[Handshake] = set()
         # Sockets that are being made transports: with TLS, for as long as the handshake takes.
@@ -86,7 +90,7 @@ class Acceptor:
         """Take over a new, non-blocking socket."""
         if self.tls is not None:
             limit = self.service.limits.connections
-            if limit and len(self.handshakes) + len(self.protocols) >= limit:
+            if limit and len(self.handshakes) + len(self.protocols) + self.opening >= limit:
                 # Nothing can be said to it: a handshake is what there is no room for.
                 sock.close()
                 return
@@ -94,6 +98,13 @@ class Acceptor:
             return
         protocol = Protocol(self, client, server)
         self.open(self.loop.connect_accepted_socket(lambda: protocol, sock))
+
+    def accepted_by_poller(self, transport: Any, client: Peer, server: Peer) -> None:
+        """Make a connection of a poller's new transport."""
+        connection = self.make_connection(self.service, transport, client, server, self.scheme)
+        transport.attach(connection)
+        transport.since = self.service.clock.time
+        connection.opened()
 
     def open(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run `loop.connect_accepted_socket(...)`."""
@@ -173,8 +184,8 @@ class Protocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.acceptor.protocols.discard(self)
-        self.transport.detach()
         self.connection.lost(error)
+        self.transport.detach()
 
 
 class LateProtocol(asyncio.Protocol):
@@ -267,7 +278,7 @@ class PlainOnTLS(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.timer = asyncio.get_running_loop().call_later(LINGER_TIME, self.transport.abort)
-        self.transport.write(PLAIN_ON_TLS)
+        self.transport.write(PLAIN_ON_TLS % formatdate(usegmt=True).encode("ascii"))
         self.transport.write_eof()
 
     def data_received(self, data: bytes) -> None:

@@ -38,6 +38,7 @@ from .assembly import (
     addresses_of,
     asgi3,
     load_app,
+    make_poller,
     make_pool,
     make_service,
     make_wsgi_handler,
@@ -121,6 +122,7 @@ class Server:
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
         self.service: Any = None
+        self.poller: Any = None
         self.acceptor: Acceptor | None = None
         self.listeners: list[Listener] = []
         self.pool: Any = None
@@ -283,6 +285,7 @@ class Server:
             self.pool.start()
             handler = make_wsgi_handler(self.backend, config, self.loaded.app, self.pool, self.log)
         self.service = make_service(self.backend, config, handler, self.log, self.loggers.access)
+        self.poller = make_poller(self.backend, config, loop, self.service, self.log)
         self.acceptor = Acceptor(
             loop,
             self.backend,
@@ -291,6 +294,7 @@ class Server:
             tls=self.tls,
             handshake_timeout=config.tls.handshake_timeout if config.tls is not None else 0.0,
             sendfile=config.wsgi.sendfile,
+            poller=self.poller,
             log=self.log,
         )
         self._tick()
@@ -332,17 +336,21 @@ class Server:
         acceptor = self.acceptor
         assert acceptor is not None
         for listener in self.listeners:
+            if self.poller is not None:
+                listener.start_polling(self.poller, acceptor.accepted_by_poller, self.log)
+                continue
             try:
                 listener.start(loop, acceptor.accepted, self.log)
             except NotImplementedError:
                 timeout = acceptor.handshake_timeout or None
                 await listener.start_server(loop, acceptor.late_protocol, self.tls, timeout)
         self.log.info(
-            "Using interface: %s (%s), backend %s, loop %s%s",
+            "Using interface: %s (%s), backend %s, loop %s, I/O %s%s",
             self.loaded.kind,
             "auto-detected" if self.config.application.interface == "auto" else "as told",
             self.backend.describe(),
             loop_name(loop),
+            "epoll" if self.poller is not None else "asyncio",
             f", threads {self.pool.size}" if self.pool is not None else "",
         )
         for listener in self.listeners:
@@ -530,13 +538,15 @@ class Server:
             listener.close()
         if self.acceptor is not None:
             self.acceptor.close()
+        if self.poller is not None:
+            self.poller.close()
         if self._lifespan is not None:
             await self._lifespan.cancel()
         if self._timer is not None:
             self._timer.cancel()
         # A thread that is still busy was given its time before.
-        if self.pool is not None and not await self.pool.stop(0.0 if self.pool.busy else CLEANUP):
-            self.log.warning("%d threads still run application code; they end with the process", self.pool.threads)
+        if self.pool is not None and not await self.pool.stop(POLL if self.pool.busy else CLEANUP):
+            self.log.warning("%d threads still run application code; they end with the process", self.pool.busy)
         if self._signals is not None:
             self._signals.remove()
 

@@ -90,17 +90,18 @@ def transport_class(base: Any) -> Any:
             self.connection = None
 
         def write(self, data: bytes) -> int:
-            self.transport.write(data)
+            # After a reset, `lost` comes a turn later; asyncio would log every write until then.
+            if not self.transport.is_closing():
+                self.transport.write(data)
             return 0
 
         def write_parts(self, parts: list[bytes]) -> int:
             # Not `writelines`: on the stock loop of several versions it forgets to pause the writer (CVE-2024-12254).
             if sum(map(len, parts)) <= JOIN_SIZE:
-                self.transport.write(b"".join(parts))
+                self.write(b"".join(parts))
             else:
-                write = self.transport.write
                 for part in parts:
-                    write(part)
+                    self.write(part)
             return 0
 
         def buffered(self) -> int:
@@ -136,8 +137,8 @@ def transport_class(base: Any) -> Any:
 
         def abort(self) -> int:
             if self.file is not None:
+                # Kept until `detach`: how much of it was sent is still asked for.
                 self.file.stop()
-                self.file = None
             self.transport.abort()
             return 0
 

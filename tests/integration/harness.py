@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -46,8 +47,8 @@ def package_path() -> str:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a server under test: ours without its options, except for the choice of the build."""
-    kept = {"GATEWAY_NO_EXTENSIONS"}
+    """The environment of a server under test: ours without its options, except for the choice of build and I/O."""
+    kept = {"GATEWAY_IO", "GATEWAY_NO_EXTENSIONS"}
     unwanted = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "SCRIPT_NAME", "SERVER_SOFTWARE"}
     result = {
         key: value
@@ -451,7 +452,7 @@ class Client:
 
     # Sending
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         self.socket.sendall(data)
 
     def send_each(self, parts: Iterable[bytes]) -> None:
@@ -489,6 +490,11 @@ class Client:
             return False
         self.buffer += data
         return True
+
+    def wait_readable(self) -> None:
+        """Wait until something, or the end, has arrived; it is left there."""
+        readable, _, _ = select.select([self.socket], [], [], self.timeout)
+        assert readable, "nothing arrived"
 
     def take(self, count: int) -> bytes:
         """Exactly `count` bytes."""

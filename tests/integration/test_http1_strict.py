@@ -296,6 +296,7 @@ def test_refused_while_the_client_is_still_sending(probe: Server) -> None:
     """RFC 9112 9.6: the status must be readable for a client that sends on without looking."""
     with probe.connect() as client:
         client.send(b"POST /refused HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 600000\r\n\r\n")
+        client.wait_readable()
         for _ in range(60):
             client.send(b"x" * 10000)
         read_refusal(client, {400})
@@ -312,6 +313,7 @@ def test_refused_over_tls_while_the_client_is_still_sending(loop: str) -> None:
         for _ in range(5):
             with server.connect(tls=context) as client:
                 client.send(b"POST /refused HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 600000\r\n\r\n")
+                client.wait_readable()
                 for _ in range(60):
                     client.send(b"x" * 10000)
                 response = client.response()
@@ -329,7 +331,7 @@ def test_refused_connection_is_closed_in_the_end(probe: Server) -> None:
         client.send(b"GET /refused HTTP/1.1\r\nbad line\r\n\r\n")
         read_refusal(client, {400})
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            for _ in range(100):
+            for _ in range(1000):
                 client.send(b"x" * 100_000)
 
 

@@ -613,6 +613,23 @@ def test_tls_closes_without_half_close(build: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n"]
+)
+def test_tls_lets_a_client_that_still_sends_read_the_answer(build: Any, data: bytes) -> None:
+    async def main() -> None:
+        wire = Wire(build, hello, timeouts={"linger": 5.0})
+        wire.transport.half_close = False
+        await wire.feed(data)
+        assert b"Connection: close\r\n" in wire.take()
+        await wire.feed(b"x" * 1000)
+        assert wire.events == ["shutdown_write"]
+        await wire.eof()
+        assert wire.events == ["shutdown_write", "close"]
+
+    run(main)
+
+
 def test_bytewise_input_gives_the_same_output(build: Any) -> None:
     data = (
         b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n"

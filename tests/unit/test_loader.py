@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import loader
-from gateway.errors import AppLoadError, ConfigError, EXIT_APP_LOAD
+from gateway.errors import EXIT_APP_LOAD, AppLoadError, ConfigError
 
 numbers = itertools.count()
 

@@ -67,6 +67,7 @@ def test_sections_have_the_names_of_options():
 def test_every_option_has_a_use():
     """An option that no section, part or rule takes would be a promise that nobody keeps."""
     used = {"bind", "host", "port", "uds", "fd", "workers", "worker_class", "graceful_timeout", "config", "env_file"}
+    used |= {"io"}
     used |= {option.name for option in OPTIONS if option.part}
     used |= {"certfile", "keyfile", "keyfile_password", "ca_certs", "cert_reqs", "ciphers"}
     used |= {"ssl_min_version", "timeout_handshake"}

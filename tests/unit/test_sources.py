@@ -37,6 +37,13 @@ def error(*argv: str, **environ: str) -> str:
     return message
 
 
+def test_a_flag_may_name_several_as_the_environment_does():
+    assert load("--forwarded-allow-ips", "10.0.0.0/8,127.0.0.1").forwarded_allow_ips == ("10.0.0.0/8", "127.0.0.1")
+    both = load("--forwarded-allow-ips", "10.0.0.0/8", "--forwarded-allow-ips", "unix,::1")
+    assert both.forwarded_allow_ips == ("10.0.0.0/8", "unix", "::1")
+    assert load("--forwarded-allow-ips=").forwarded_allow_ips == ()
+
+
 # -- Precedence
 
 

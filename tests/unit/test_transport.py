@@ -1,8 +1,13 @@
-"""Transport and protocol over real sockets: writing, braking, files, half-closed and lost connections, TLS."""
+"""Both kinds of transport over real sockets: writing, braking, files, half-closed and lost connections, TLS.
+
+Every test runs with asyncio's transports and with a poller's, except where it says otherwise; what only concerns
+pollers is in test_io.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import logging
 import os
@@ -29,6 +34,21 @@ from .aio import LOOPS, eventually, run
 
 CERTS = Path(__file__).parent.parent / "certs"
 log = logging.getLogger("tests.transport")
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+
+
+@pytest.fixture(autouse=True, params=["asyncio", pytest.param("epoll", marks=linux)])
+def io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What moves the bytes."""
+    monkeypatch.setattr(Wire, "io", request.param)
+    return request.param  # type: ignore[no-any-return]
+
+
+def needs_asyncio(io: str) -> None:
+    if io != "asyncio":
+        pytest.skip("concerns asyncio transports only")
+
 
 DATA = random.Random(1).randbytes(3 * 1048576 + 17)
 
@@ -94,6 +114,8 @@ def connection_class(build: Backend) -> Any:
 class Wire:
     """A listener, an acceptor with recording connections, and clients as asyncio streams."""
 
+    io = "asyncio"
+
     def __init__(self, build: Backend, tls: ssl.SSLContext | None = None, **options: Any) -> None:
         self.connections: list[Any] = []
         service = SimpleNamespace(
@@ -103,9 +125,21 @@ class Wire:
             connections=self.connections,
         )
         loop = asyncio.get_running_loop()
-        self.acceptor = Acceptor(loop, build, service, connection_class(build), tls=tls, log=log, **options)
+        self.poller: Any = None
+        if self.io == "epoll":
+            if tls is not None:
+                pytest.skip("pollers know no TLS")
+            context = contextvars.copy_context()
+            self.poller = build.module("kernels.io").Poller(
+                loop, context, log, service.limits.write_buffer, options.get("sendfile", True)
+            )
+        make = connection_class(build)
+        self.acceptor = Acceptor(loop, build, service, make, tls=tls, poller=self.poller, log=log, **options)
         (self.listener,) = open_listeners([address()])
-        self.listener.start(loop, self.acceptor.accepted, log)
+        if self.poller is None:
+            self.listener.start(loop, self.acceptor.accepted, log)
+        else:
+            self.listener.start_polling(self.poller, self.acceptor.accepted_by_poller, log)
         self.writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, small: bool = False, **options: Any) -> tuple[Any, Any, Any]:
@@ -134,6 +168,8 @@ class Wire:
                 pass
         self.acceptor.close()
         await eventually(lambda: not self.acceptor.protocols and not self.acceptor.handshakes)
+        if self.poller is not None:
+            self.poller.close()
 
 
 def address() -> Any:
@@ -256,7 +292,9 @@ def test_reset_by_the_client(build: Backend, loop: str) -> None:
     wired(build, loop, test)
 
 
-def test_an_exception_in_feed_closes_that_connection_only(build: Backend) -> None:
+def test_an_exception_in_feed_closes_that_connection_only(
+    build: Backend, io: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         problems: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
@@ -274,7 +312,11 @@ def test_an_exception_in_feed_closes_that_connection_only(build: Backend) -> Non
         except ConnectionResetError:
             pass
         await eventually(lambda: "lost" in connection.calls)
-        assert isinstance(problems[0]["exception"], ValueError)
+        if io == "asyncio":
+            assert isinstance(problems[0]["exception"], ValueError)
+        else:
+            assert not problems
+            assert "ValueError: internal" in caplog.text
         other.transport.write(b"fine")
         assert await other_reader.readexactly(4) == b"fine"
         await wire.close()
@@ -282,7 +324,11 @@ def test_an_exception_in_feed_closes_that_connection_only(build: Backend) -> Non
     run("asyncio", main)
 
 
-def test_an_exception_in_tick_closes_that_connection_only(build: Backend, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_in_tick_closes_that_connection_only(
+    build: Backend, io: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    needs_asyncio(io)
+
     async def test(wire: Wire) -> None:
         reader, _, connection = await wire.connect()
         _, _, other = await wire.connect()
@@ -395,8 +441,11 @@ def test_file_that_is_shorter_than_promised(build: Backend, loop: str, sendfile:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_what_sendfile_cannot_do_is_copied(
-    build: Backend, loop: str, file: Path, monkeypatch: pytest.MonkeyPatch
+    build: Backend, loop: str, io: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if io == "epoll" and build.name != "core":
+        pytest.skip("sends with system calls of its own")
+
     def cannot(*arguments: Any) -> int:
         raise OSError(errno.EINVAL, "no")
 
@@ -583,7 +632,9 @@ def test_end_of_a_tls_connection(build: Backend, loop: str) -> None:
 # Loops without readers
 
 
-def test_the_loops_own_server(build: Backend) -> None:
+def test_the_loops_own_server(build: Backend, io: str) -> None:
+    needs_asyncio(io)
+
     async def main() -> None:
         connections: list[Any] = []
         service = SimpleNamespace(

@@ -38,7 +38,7 @@ cdef class HTTP1Connection(Connection):
     cdef RequestContent content
     cdef ResponseOutput output
     cdef long long draining_left
-    cdef bint close_after
+    cdef bint close_after, refused
 
     cdef double deadline, last_tick, half_close_at
     cdef bint peer_eof
@@ -104,7 +104,7 @@ cdef class HTTP1Connection(Connection):
     cpdef int body_consumed(self, Stream stream) except -1
     @cython.locals(current=HTTPStream)
     cpdef int abort_stream(self, Stream stream) except -1
-    @cython.locals(close=bint)
+    @cython.locals(close=bint, too_much=bint)
     cdef int begin_response(self, HTTPStream stream, bytes data, bint complete, long long file_size) except -1
 
     cdef int response_done(self, HTTPStream stream) except -1
@@ -115,6 +115,7 @@ cdef class HTTP1Connection(Connection):
     cdef int fail_stream(self, HTTPStream stream, int status) except -1
     @cython.locals(service=Service, fields=list, text=bytes, suffix=bytes, block=FieldBlock)
     cdef int refuse(self, int status, str message, RequestHead head) except -1
+    @cython.locals(sending=bint)
     cdef int begin_close(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1

@@ -22,7 +22,7 @@ cdef class AccessLogger:
     cdef long long _second
 
     cpdef int log(self, object stream, double now) except -1
-    cpdef int log_refusal(self, object client, int status, object request_line) except -1
+    cpdef int log_refusal(self, object client, int status, object request_line, int size=*) except -1
     @cython.locals(text=str, position="Py_ssize_t")
     cdef int _compile(self, str format) except -1
     @cython.locals(wall=double, second=cython.longlong, microseconds=cython.longlong, parts=list, atom=int)

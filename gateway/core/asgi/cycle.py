@@ -198,6 +198,8 @@ class ASGICycle(Driver):
                     log.error("ASGI callable returned without starting response.")
                 stream.fail(500)
         elif isinstance(error, asyncio.CancelledError):
+            if not stream.disconnected and not stream.response_complete:
+                log.error("ASGI application was cancelled, or raised CancelledError, before its response was complete.")
             stream.fail(500)
         elif not (stream.disconnected and caused_by_disconnect(error)):
             log.error("Exception in ASGI application", exc_info=error)

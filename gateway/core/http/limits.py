@@ -47,7 +47,7 @@ class Limits:
         write_buffer: int = 65536,
         response_buffer: int = 262144,
         unread_body: int = 65536,
-        linger: int = 1048576,
+        linger: int = 16777216,
         upload_rate: int = 240,
         pipeline_buffer: int = 65536,
         pipeline_burst: int = 32,
@@ -80,7 +80,8 @@ class Limits:
         self.response_buffer = response_buffer
         # Bytes of content the application left unread that are discarded to keep the connection.
         self.unread_body = unread_body
-        # Bytes discarded from a peer after our last response, so that it gets to read it (RFC 9112 9.6).
+        # Bytes discarded from a peer after our last response, so that it gets to read it (RFC 9112 9.6). Many clients
+        # send a whole upload before they look at the answer, be it 413. Receiving is cheap; Timeouts.linger ends it.
         self.linger = linger
         # Bytes per second a body must arrive with, after a grace period (Timeouts.upload_grace).
         self.upload_rate = upload_rate

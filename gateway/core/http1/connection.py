@@ -65,6 +65,7 @@ class HTTP1Connection(Connection):
         "parse_at",
         "peer_eof",
         "reading_paused",
+        "refused",
         "requests",
         "running",
         "scheduled",
@@ -99,8 +100,9 @@ class HTTP1Connection(Connection):
         self.empty_lines = 0
         self.parse_at = 0
         self.draining_left = 0
-        # Whether the connection ends with the current exchange.
+        # Whether the connection ends with the current exchange; whether it ends with a request we did not understand.
         self.close_after = False
+        self.refused = False
         # Monotonic seconds at which the peer must have got further; 0 for never.
         self.deadline = 0.0
         self.last_tick = service.clock.time
@@ -590,9 +592,11 @@ class HTTP1Connection(Connection):
         `file_size` is the size of a file that is all of the content, or -1.
         """
         close = self.close_after or self.service.draining
-        if complete and not self.content.complete():
-            # RFC 9112 9.3: content the application left unread is read to keep the connection, within reason.
-            close = close or stream.expect_continue or self.content.remaining > self.limits.unread_body
+        if not self.content.complete():
+            # RFC 9110 10.1.1: a client that waits for a 100 is told with the final head that there will be none. RFC
+            # 9112 9.3: content the application left unread is read to keep the connection, within reason.
+            too_much = complete and self.content.remaining > self.limits.unread_body
+            close = close or stream.expect_continue or too_much
         self.close_after = self.output.begin(stream, self.service, data, complete, file_size, close)
         return 0
 
@@ -668,11 +672,9 @@ class HTTP1Connection(Connection):
         `head` is the request's head if it could be read at all.
         """
         service = self.service
+        self.refused = True
         if message:
             service.log.warning("Invalid HTTP request received. %s (%s)", message, self.peer())
-        if service.access_log is not None:
-            line = None if head is None else f"{head.method} {head.target.decode('latin-1')} HTTP/{head.http_version}"
-            service.access_log.log_refusal(self.client, status, line)
         fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
         if status == 503:
             fields.append((b"Retry-After", b"1"))
@@ -682,6 +684,9 @@ class HTTP1Connection(Connection):
             text = b""
         block = response_block(fields)
         self.output.write(encode_head(status_line(status, b""), service.prefix, block.data, suffix, text))
+        if service.access_log is not None:
+            line = None if head is None else f"{head.method} {head.target.decode('latin-1')} HTTP/{head.http_version}"
+            service.access_log.log_refusal(self.client, status, line, len(text))
         self.begin_close()
         return 0
 
@@ -692,9 +697,14 @@ class HTTP1Connection(Connection):
         self.enter(LINGER)
         self.input.clear()
         self.half_close_at = 0.0
-        if self.peer_eof or not self.transport.shutdown_write():
-            self.close()
-            return 0
+        if self.peer_eof:
+            return self.close()
+        if not self.transport.shutdown_write():
+            # TLS has no half to close. A client that is still sending gets to read the answer all the same, which says
+            # where it ends; any other is waiting for the close.
+            sending = self.refused or not self.content.complete()
+            if not sending or self.output.framing == FRAMING_CLOSE:
+                return self.close()
         self.linger_left = self.limits.linger
         self.set_deadline(self.timeouts.linger)
         if self.reading_paused:

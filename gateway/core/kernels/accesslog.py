@@ -147,12 +147,13 @@ class AccessLogger:
         self._write(self._line(stream, now - stream.started))
         return 0
 
-    def log_refusal(self, client: Any, status: int, request_line: str | bytes | None) -> int:
+    def log_refusal(self, client: Any, status: int, request_line: str | bytes | None, size: int = 0) -> int:
         """Write the line of a request that never became a stream. Returns 0.
 
-        `client` is a (host, port) tuple or None, `request_line` what could be read of it or None.
+        `client` is a (host, port) tuple or None, `request_line` what could be read of it or None, `size` the bytes of
+        content it was answered with.
         """
-        self._write(self._line(_Refusal(client, status, request_line), 0.0))
+        self._write(self._line(_Refusal(client, status, request_line, size), 0.0))
         return 0
 
     def _compile(self, format: str) -> int:
@@ -258,14 +259,14 @@ class _Refusal:
 
     __slots__ = ("block", "body_sent", "client", "environ", "head", "line", "status")
 
-    def __init__(self, client: Any, status: int, line: str | bytes | None) -> None:
+    def __init__(self, client: Any, status: int, line: str | bytes | None, size: int) -> None:
         self.client = client
         self.status = status
         self.line = line.encode("latin-1", "backslashreplace") if isinstance(line, str) else line
         self.head = None
         self.block = None
         self.environ = None
-        self.body_sent = 0
+        self.body_sent = size
 
 
 def _find_atom(name: str, conversion: str) -> tuple:

@@ -317,7 +317,7 @@ class WSGITask(ApplicationCall):
         try:
             if taken:
                 stream.consumed(taken)
-            if hints is not None:
+            if hints is not None and not stream.head_sent:
                 for block in hints:
                     stream.send_informational(103, block)
             if parts or count:
