@@ -74,6 +74,14 @@ def transport_class(build: Backend) -> type:
                     self.write(part)
                 return 0
 
+            def send_now(self, data: bytes) -> int:
+                assert type(data) is bytes
+                if self.buffered() or self.file is not None or {"close", "abort", "shutdown_write"} & set(self.events):
+                    return -1
+                taken = len(data) if self.room is None else min(len(data), max(0, self.room - len(self.output)))
+                self.output += data[:taken]
+                return taken
+
             def buffered(self) -> int:
                 return 0 if self.room is None else max(0, len(self.output) - self.room)
 
@@ -154,9 +162,7 @@ class Wire:
         """A further connection to the same service; the earlier one must be gone."""
         self.transport = transport_class(self.build)()
         connection_class = self.build.module("http1.connection").HTTP1Connection
-        self.connection = connection_class(
-            self.service, self.transport, self.client, ("192.0.2.2", 80), "http"
-        )
+        self.connection = connection_class(self.service, self.transport, self.client, ("192.0.2.2", 80), "http")
         self.transport.connection = self.connection
         self.gone = False
         self.connection.opened()

@@ -332,11 +332,21 @@ OPTIONS: tuple[Option, ...] = (
         values.INTEGER,
         8,
         "threads that run WSGI requests. One at a time holds the interpreter, the others are there to wait: 8 keep it "
-        "busy when a request waits 7/8 of its time. Each may hold a database connection. Slow clients need none",
+        "busy when a request waits 7/8 of its time. Each may hold a database connection. Slow clients need none. 0 "
+        "runs requests on the event loop, one after the other: faster by the hand-over, for applications that never "
+        "wait",
         "Running",
         flags=("--blocking-threads",),
-        minimum=1,
+        minimum=0,
         maximum=4096,
+    ),
+    Option(
+        "thread_switch_interval",
+        values.DURATION,
+        0.0005,
+        "after which a WSGI thread that computes lets others have the interpreter; 0 leaves Python's own setting, 5 "
+        "ms, with which fast requests beside computing ones wait longer",
+        "Running",
     ),
     Option(
         "workers",

@@ -72,6 +72,9 @@ class WSGISettings:
     """How WSGI requests get their threads."""
 
     threads: int
+    """0 = none: they run on the event loop."""
+    thread_switch_interval: float
+    """Seconds; 0 = as it is."""
     limit_thread_queue: int
     """Requests; 0 = no limit."""
     timeout_thread_queue: float

@@ -17,7 +17,7 @@ from gateway.config.addresses import Address
 from gateway.config.settings import Config, LogSettings
 from gateway.errors import ConfigError
 
-from .threads import thread_pool_class
+from .threads import NoThreads, ThreadPool
 
 
 def load_app(app: Any, config: Config) -> loader.LoadedApp:
@@ -70,11 +70,21 @@ def program_loggers(settings: LogSettings) -> log.Loggers:
     return log.Loggers(error, None)
 
 
-def make_pool(backend: Backend, config: Config, loop: asyncio.AbstractEventLoop, logger: logging.Logger) -> Any:
+def make_pool(
+    backend: Backend, config: Config, loop: asyncio.AbstractEventLoop, logger: logging.Logger
+) -> ThreadPool | NoThreads:
     """The threads for a WSGI application, not started."""
     settings = config.wsgi
-    make = thread_pool_class(backend.module("kernels.base"))
-    return make(loop, settings.threads, settings.limit_thread_queue, log=logger)
+    if not settings.threads:
+        return NoThreads(backend, log=logger)
+    return ThreadPool(
+        backend,
+        loop,
+        settings.threads,
+        settings.limit_thread_queue,
+        switch_interval=settings.thread_switch_interval,
+        log=logger,
+    )
 
 
 def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, logger: logging.Logger) -> Any:
@@ -82,13 +92,14 @@ def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, log
     settings = config.wsgi
     return backend.module("wsgi.task").WSGIHandler(
         app,
-        pool,
+        pool.executor,
         errors=backend.module("wsgi.errors").ErrorStream(logger.error),
         multithread=settings.threads > 1,
         multiprocess=False,
         server_software=f"gateway/{__version__}",
         queue_timeout=settings.timeout_thread_queue,
         sendfile=settings.sendfile,
+        inline=settings.threads == 0,
     )
 
 

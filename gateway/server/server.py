@@ -286,6 +286,8 @@ class Server:
             handler = make_wsgi_handler(self.backend, config, self.loaded.app, self.pool, self.log)
         self.service = make_service(self.backend, config, handler, self.log, self.loggers.access)
         self.poller = make_poller(self.backend, config, loop, self.service, self.log)
+        if self.poller is not None and self.pool is not None:
+            self.poller.executor = self.pool.executor
         self.acceptor = Acceptor(
             loop,
             self.backend,
@@ -360,6 +362,8 @@ class Server:
         """The one timer: clock, Date, deadlines."""
         now = time.monotonic()
         self.service.refresh(now, time.time())
+        if self.pool is not None:
+            self.pool.drain()
         if self.acceptor is not None:
             self.acceptor.tick(now)
         assert self._loop is not None
@@ -438,6 +442,8 @@ class Server:
             listener.stop()
             listener.close()
         self.service.draining = True
+        if self.pool is not None:
+            self.pool.drain()
         told: set[Protocol] = set()
         lingering = 0.0
         # New sockets become connections and read what has arrived in the next turns.

@@ -419,7 +419,7 @@ def test_a_unix_socket_by_its_own_option():
         ("limit_request_line", "8Q", "W: expected bytes, as in 65536, 64K or 1MiB, not '8Q'"),
         ("threads", "many", "W: expected a whole number, not 'many'"),
         ("threads", None, "W: expected a whole number, not None"),
-        ("threads", "0", "W: 0 is too small; at least 1"),
+        ("workers", 0, "W: 0 is too small; at least 1"),
         ("threads", 4097, "W: 4097 is too large; at most 4096"),
         ("port", "70000", "W: 70000 is too large; at most 65535"),
         ("loop", "uvlop", "W: 'uvlop' is not one of auto, asyncio, uvloop; did you mean uvloop?"),

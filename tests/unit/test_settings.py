@@ -35,7 +35,7 @@ def test_defaults():
     assert config.log.access_logfile is None
     assert config.forwarded.trusted == ("127.0.0.1", "::1", "unix")
     assert config.graceful_timeout == 30.0
-    assert config.wsgi == settings.WSGISettings(8, 1024, 30.0, True)
+    assert config.wsgi == settings.WSGISettings(8, 0.0005, 1024, 30.0, True)
     assert config.asgi == settings.ASGISettings("auto", "auto", 60.0, 30.0, True)
     assert config.notices == ()
 

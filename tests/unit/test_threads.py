@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from typing import Any
 
 import pytest
 
 from gateway.backend import Backend
-from gateway.server.threads import STEPS_PER_TURN, thread_pool_class
+from gateway.core.wsgi.executor import STEPS_PER_TURN
+from gateway.server.threads import ThreadPool
 
 from .aio import LOOPS, eventually, run
 
@@ -38,8 +40,8 @@ def task_class(build: Backend) -> Any:
     return FakeTask
 
 
-def make_pool(build: Backend, threads: int, limit: int = 0) -> Any:
-    pool = thread_pool_class(build.module("kernels.base"))(asyncio.get_running_loop(), threads, limit, log=log)
+def make_pool(build: Backend, threads: int, limit: int = 0, **options: Any) -> Any:
+    pool = ThreadPool(build, asyncio.get_running_loop(), threads, limit, log=log, **options)
     pool.start()
     return pool
 
@@ -55,10 +57,10 @@ def test_work_runs_in_named_threads_and_reports_on_the_loop(build: Backend, loop
 
         def work(task: Any) -> None:
             ran.append(threading.current_thread())
-            pool.post(task)
+            pool.executor.post(task)
 
         for _ in range(20):
-            assert pool.submit(fake(work, lambda task: stepped.append(threading.current_thread())))
+            assert pool.executor.submit(fake(work, lambda task: stepped.append(threading.current_thread())))
         await eventually(lambda: len(stepped) == 20)
         assert set(stepped) == {here}
         assert {thread.name for thread in ran} <= {"gateway-thread-1", "gateway-thread-2"}
@@ -84,12 +86,12 @@ def test_posts_keep_their_order_and_none_is_lost(build: Backend, loop: str) -> N
         def poster(thread: int) -> Any:
             def work(task: Any) -> None:
                 for number in range(count):
-                    pool.post(Numbered(thread, number).task)
+                    pool.executor.post(Numbered(thread, number).task)
 
             return work
 
         for thread in range(4):
-            pool.submit(fake(poster(thread)))
+            pool.executor.submit(fake(poster(thread)))
         await eventually(lambda: all(len(numbers) == count for numbers in seen.values()))
         assert all(numbers == list(range(count)) for numbers in seen.values())
         await pool.stop(5)
@@ -109,7 +111,7 @@ def test_a_flood_of_posts_leaves_the_loop_its_turns(build: Backend) -> None:
 
         task = task_class(build)(None, report)
         for _ in range(STEPS_PER_TURN * 3):
-            pool.post(task)
+            pool.executor.post(task)
         while steps < STEPS_PER_TURN * 3:
             await asyncio.sleep(0)
             between.append(steps)
@@ -125,17 +127,17 @@ def test_a_withdrawn_task_takes_no_place(build: Backend) -> None:
         pool = make_pool(build, 1, limit=2)
         fake = task_class(build)
         go = threading.Event()
-        assert pool.submit(fake(lambda task: go.wait(5)))
+        assert pool.executor.submit(fake(lambda task: go.wait(5)))
         await eventually(lambda: pool.busy == 1)
         waiting = [fake(), fake()]
-        assert [pool.submit(task) for task in waiting] == [True, True]
-        assert not pool.submit(fake())
-        pool.withdraw(waiting[0])
+        assert [pool.executor.submit(task) for task in waiting] == [True, True]
+        assert not pool.executor.submit(fake())
+        pool.executor.withdraw(waiting[0])
         assert pool.queued == 1
-        assert pool.submit(fake())
+        assert pool.executor.submit(fake())
         go.set()
         await eventually(lambda: pool.queued == 0 and pool.busy == 0)
-        assert [pool.submit(fake()) for _ in range(2)] == [True, True]
+        assert [pool.executor.submit(fake()) for _ in range(2)] == [True, True]
         assert await pool.stop(5)
 
     run("asyncio", main)
@@ -146,17 +148,17 @@ def test_the_limit_counts_what_no_idle_thread_will_take(build: Backend) -> None:
         pool = make_pool(build, 2, limit=3)
         fake = task_class(build)
         go = threading.Event()
-        accepted = [pool.submit(fake(lambda task: go.wait(5))) for _ in range(2)]
+        accepted = [pool.executor.submit(fake(lambda task: go.wait(5))) for _ in range(2)]
         await eventually(lambda: pool.busy == 2)
-        accepted += [pool.submit(fake()) for _ in range(3)]
+        accepted += [pool.executor.submit(fake()) for _ in range(3)]
         assert accepted == [True] * 5
         assert pool.queued == 3
-        assert not pool.submit(fake())
+        assert not pool.executor.submit(fake())
         go.set()
         await eventually(lambda: pool.queued == 0)
-        assert pool.submit(fake())
+        assert pool.executor.submit(fake())
         assert await pool.stop(5)
-        assert not pool.submit(fake()), "a pool that stops takes nothing"
+        assert not pool.executor.submit(fake()), "a pool that stops takes nothing"
 
     run("asyncio", main)
 
@@ -173,10 +175,10 @@ def test_exceptions_are_logged_and_cost_no_thread(build: Backend, caplog: pytest
         def report_fails(task: Any) -> None:
             raise ValueError("out of step")
 
-        pool.submit(fake(fails))
-        pool.post(fake(None, report_fails))
-        pool.post(fake(None, lambda task: done.append(True)))
-        pool.submit(fake(lambda task: done.append(True)))
+        pool.executor.submit(fake(fails))
+        pool.executor.post(fake(None, report_fails))
+        pool.executor.post(fake(None, lambda task: done.append(True)))
+        pool.executor.submit(fake(lambda task: done.append(True)))
         await eventually(lambda: len(done) == 2)
         assert pool.threads == 1
         assert await pool.stop(5)
@@ -195,9 +197,9 @@ def test_stopping_does_not_wait_for_ever(build: Backend) -> None:
 
         def work(task: Any) -> None:
             go.wait(5)
-            pool.post(task)
+            pool.executor.post(task)
 
-        pool.submit(fake(work, lambda task: stepped.append(True)))
+        pool.executor.submit(fake(work, lambda task: stepped.append(True)))
         assert not await pool.stop(0.05)
         go.set()
         await eventually(lambda: stepped)
@@ -214,4 +216,52 @@ def test_posting_after_the_loop_has_closed_is_no_error(build: Backend) -> None:
         await pools[0].stop(5)
 
     run("asyncio", main)
-    assert pools[0].post(task_class(build)()) == 0
+    assert pools[0].executor.post(task_class(build)()) == 0
+
+
+def test_what_is_deferred_wakes_nobody_and_is_not_lost(build: Backend) -> None:
+    async def main() -> None:
+        pool = make_pool(build, 1)
+        fake = task_class(build)
+        stepped: list[str] = []
+        done = threading.Event()
+
+        def work(task: Any) -> None:
+            pool.executor.defer(task)
+            done.set()
+
+        pool.executor.submit(fake(work, lambda task: stepped.append("deferred")))
+        assert await asyncio.get_running_loop().run_in_executor(None, done.wait, 5)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not stepped
+        # In order, with the first that wakes the loop.
+        pool.executor.post(fake(None, lambda task: stepped.append("posted")))
+        await eventually(lambda: stepped == ["deferred", "posted"])
+        pool.executor.defer(fake(None, lambda task: stepped.append("by hand")))
+        pool.drain()
+        assert stepped[-1] == "by hand"
+        pool.executor.defer(fake(None, lambda task: stepped.append("at the end")))
+        assert await pool.stop(5)
+        assert stepped[-1] == "at the end"
+
+    run("asyncio", main)
+
+
+def test_the_switch_interval_is_the_pool_s_while_it_runs(build: Backend) -> None:
+    async def main() -> None:
+        before = sys.getswitchinterval()
+        pool = make_pool(build, 1, switch_interval=0.001)
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+        assert await pool.stop(5)
+        assert sys.getswitchinterval() == pytest.approx(before)
+
+    run("asyncio", main)
+
+
+def test_a_pool_needs_a_thread(build: Backend) -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            make_pool(build, 0)
+
+    run("asyncio", main)

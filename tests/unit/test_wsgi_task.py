@@ -42,8 +42,17 @@ class Records(logging.Handler):
         return "\n".join(formatter.format(record) for record in self.records)
 
 
+@pytest.fixture(autouse=True, params=["posted", "direct"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How responses leave: by the loop alone, or from the threads themselves."""
+    monkeypatch.setattr(Lane, "direct", request.param == "direct")
+    return str(request.param)
+
+
 class Lane:
     """One connection to one application. The test is the loop: `settle` makes the steps that threads post."""
+
+    direct = False
 
     def __init__(
         self,
@@ -62,6 +71,7 @@ class Lane:
         base = build.module("kernels.base")
         self.posted: queue.Queue[Any] = queue.Queue()
         self.active = 0
+        self.deferred = 0
         self.queued: list[Any] = []
         self.held = held
         self.log = logging.Logger("tests.wsgi")
@@ -87,6 +97,11 @@ class Lane:
                 lane.posted.put(task)
                 return 0
 
+            def defer(self, task: Any) -> int:
+                lane.deferred += 1
+                lane.posted.put(task)
+                return 0
+
         self.handler = build.module("wsgi.task").WSGIHandler(
             app, Executor(), errors=build.module("wsgi.errors").ErrorStream(self.log.error), **handler
         )
@@ -102,6 +117,7 @@ class Lane:
         )
         self.service.refresh(START, DATE)
         self.transport = transport_class(build)()
+        self.transport.threadsafe = self.direct
         self.connection = build.module("http1.connection").HTTP1Connection(
             self.service, self.transport, client, server, scheme
         )
@@ -559,11 +575,14 @@ class TestBackpressure:
                 yield part
 
         lane = Lane(build, app, limits={"response_buffer": 50000})
+        lane.transport.room = 0
         lane.feed(GET)
         lane.connection.pause_writing()
         lane.until_blocked()
-        assert len(made) == 6
+        # A thread that sends counts the head, too.
+        assert len(made) == (5 if lane.direct else 6)
         assert len(lane.output) < 60000
+        lane.transport.room = None
         lane.connection.resume_writing()
         lane.settle()
         assert Response(lane.output).body == part * 100
@@ -591,8 +610,10 @@ class TestBackpressure:
         lane = Lane(build, app)
         lane.feed(GET)
         lane.connection.pause_writing()
+        # What is in the application's hands anyway need not be cut into pieces; the thread stays with it.
         lane.until_blocked()
-        assert len(lane.output) < 262144 + 1000
+        assert lane.active == 1
+        assert lane.connection.stream is not None
         lane.connection.resume_writing()
         lane.settle()
         assert Response(lane.output).body == body
@@ -1251,3 +1272,231 @@ class TestValidator:
         lane = Lane(build, validator(wsgi_apps.hello), **options)
         assert Response(lane.request()).status == 200
         assert lane.records.text == ""
+
+
+def partial(chunks: list[bytes]) -> Any:
+    def app(environ: Any, start: Any) -> Iterator[bytes]:
+        start("200 OK", [])
+        yield from chunks
+
+    return app
+
+
+@pytest.mark.parametrize("way", ["direct"], indirect=True)
+class TestSendingFromThreads:
+    """What a thread sends past the loop, and what it leaves to the loop."""
+
+    def test_a_response_leaves_before_the_loop_hears_of_it(self, build: Backend) -> None:
+        lane = Lane(build, wsgi_apps.hello)
+        lane.feed(GET)
+        task = lane.posted.get(timeout=TIMEOUT)
+        assert Response(lane.output).body
+        assert lane.connection.stream is not None
+        assert lane.deferred == 1
+        task.step()
+        assert lane.connection.stream is None
+        lane.settle()
+
+    @pytest.mark.parametrize("room", [0, 1, 50, 150, 20_000])
+    def test_what_the_client_does_not_take_goes_to_the_loop(self, build: Backend, room: int) -> None:
+        chunks = [bytes([97 + number]) * 5000 for number in range(8)]
+        lane = Lane(build, partial(chunks))
+        lane.transport.room = room
+        lane.feed(GET)
+        lane.settle()
+        lane.transport.room = None
+        assert Response(lane.output).body == b"".join(chunks)
+
+    def test_parts_keep_their_order_when_a_slow_client_catches_up(self, build: Backend) -> None:
+        chunks = [b"%05d" % number * 100 for number in range(200)]
+        lane = Lane(build, partial(chunks))
+        lane.transport.room = 700
+        lane.feed(GET)
+        while lane.active or not lane.posted.empty():
+            assert lane.turn(TIMEOUT)
+            lane.transport.room += 3000
+        lane.transport.room = None
+        assert Response(lane.output).body == b"".join(chunks)
+
+    def test_nothing_is_sent_once_the_client_is_gone(self, build: Backend) -> None:
+        go = threading.Event()
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            start("200 OK", [])
+            go.wait(TIMEOUT)
+            return [b"late"]
+
+        lane = Lane(build, app)
+        lane.feed(GET)
+        lane.connection.lost(None)
+        go.set()
+        lane.settle()
+        assert lane.output == b""
+        assert not lane.records.records
+
+    def test_nothing_is_sent_behind_an_error_of_ours(self, build: Backend) -> None:
+        go = threading.Event()
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            start("200 OK", [])
+            go.wait(TIMEOUT)
+            return [b"late"]
+
+        lane = Lane(build, app)
+        lane.feed(GET)
+        lane.connection.stream.fail(504)
+        go.set()
+        lane.settle()
+        assert lane.output.startswith(b"HTTP/1.1 504 ")
+        assert lane.output.count(b"HTTP/1.1") == 1
+        assert not lane.records.records
+
+    def test_the_end_is_urgent_when_the_loop_has_to_act(self, build: Backend) -> None:
+        for request in (GET + GET, GET[:-2] + b"Connection: close\r\n\r\n"):
+            lane = Lane(build, wsgi_apps.hello)
+            lane.feed(request)
+            lane.until(lambda lane=lane: lane.output)
+            lane.settle()
+            assert lane.deferred < lane.output.count(b"HTTP/1.1")
+
+    def test_content_that_is_too_short_is_noticed(self, build: Backend) -> None:
+        def app(environ: Any, start: Any) -> list[bytes]:
+            start("200 OK", [("Content-Length", "10")])
+            return [b"short"]
+
+        lane = Lane(build, app)
+        lane.feed(GET)
+        lane.settle()
+        assert lane.closed
+        assert "Content-Length" in lane.records.text
+
+    def test_a_large_body_is_left_to_the_loop(self, build: Backend) -> None:
+        body = b"x" * 200_000
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            start("200 OK", [])
+            return [body]
+
+        lane = Lane(build, app)
+        assert Response(lane.request()).body == body
+        assert lane.deferred == 0
+
+
+class InlineLane(Lane):
+    """The same with `--threads 0`: the test's thread is the loop's, and the only one."""
+
+    def __init__(self, build: Backend, app: Any, **options: Any) -> None:
+        super().__init__(build, app, **options)
+        handler = build.module("wsgi.task").WSGIHandler(
+            app,
+            build.module("wsgi.executor").InlineExecutor(self.log),
+            errors=build.module("wsgi.errors").ErrorStream(self.log.error),
+            multithread=False,
+            inline=True,
+        )
+        self.service.handler = self.handler = handler
+
+
+@pytest.mark.parametrize("way", ["posted"], indirect=True)
+class TestInline:
+    def test_the_response_is_there_at_once(self, build: Backend) -> None:
+        lane = InlineLane(build, wsgi_apps.hello)
+        lane.feed(GET + GET)
+        assert lane.output.count(b"HTTP/1.1 200 OK") == 2
+
+    def test_wsgi_multithread_is_false(self, build: Backend) -> None:
+        seen: list[Any] = []
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            seen.append((environ["wsgi.multithread"], threading.current_thread()))
+            start("200 OK", [])
+            return [b"x"]
+
+        InlineLane(build, app).feed(GET)
+        assert seen == [(False, threading.current_thread())]
+
+    def test_the_application_starts_when_the_content_is_complete(self, build: Backend) -> None:
+        body = bytes(range(256)) * 2000
+        lane = InlineLane(build, wsgi_apps.echo)
+        request = post(body)
+        for start in range(0, len(request), 50_000):
+            assert lane.output == b""
+            lane.feed(request[start : start + 50_000])
+        assert Response(lane.output).body == body
+
+    def test_a_client_that_waits_for_100_gets_it(self, build: Backend) -> None:
+        lane = InlineLane(build, wsgi_apps.echo)
+        lane.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert lane.output == b"HTTP/1.1 100 Continue\r\n\r\n"
+        lane.feed(b"12345")
+        assert Response(lane.output).body == b"12345"
+
+    def test_a_full_disk_is_an_error_of_ours(self, build: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*arguments: Any, **options: Any) -> Any:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
+        lane = InlineLane(build, wsgi_apps.echo)
+        lane.feed(post(b"x" * 100_000)[:-1])
+        assert lane.output.startswith(b"HTTP/1.1 500 ")
+        assert "No space left" in lane.records.text
+
+    def test_a_slow_client_leaves_the_iterable_half_read(self, build: Backend) -> None:
+        made: list[int] = []
+
+        class Parts:
+            closed = 0
+
+            def __iter__(self) -> Iterator[bytes]:
+                for number in range(50):
+                    made.append(number)
+                    yield b"%03d" % number * 1000
+
+            def close(self) -> None:
+                Parts.closed += 1
+
+        def app(environ: Any, start: Any) -> Any:
+            start("200 OK", [])
+            return Parts()
+
+        lane = InlineLane(build, app)
+        lane.transport.connection = lane.connection
+        lane.transport.room = 0
+        lane.transport.pauses_above = 10_000
+        lane.feed(GET)
+        assert 2 < len(made) < 10
+        assert Parts.closed == 0
+        lane.transport.pauses_above = lane.transport.room = None
+        lane.connection.resume_writing()
+        assert Parts.closed == 1
+        assert Response(lane.output).body == b"".join(b"%03d" % number * 1000 for number in range(50))
+
+    def test_an_iterable_that_was_left_is_closed_when_the_client_goes(self, build: Backend) -> None:
+        closed: list[bool] = []
+
+        def app(environ: Any, start: Any) -> Iterator[bytes]:
+            start("200 OK", [])
+            try:
+                while True:
+                    yield b"x" * 1000
+            finally:
+                closed.append(True)
+
+        lane = InlineLane(build, app)
+        lane.transport.connection = lane.connection
+        lane.transport.room = 0
+        lane.transport.pauses_above = 10_000
+        lane.feed(GET)
+        assert not closed
+        lane.connection.lost(None)
+        assert closed == [True]
+        assert not lane.records.records
+
+    def test_errors(self, build: Backend) -> None:
+        def app(environ: Any, start: Any) -> list[bytes]:
+            raise ValueError("inline")
+
+        lane = InlineLane(build, app)
+        lane.feed(GET)
+        assert lane.output.startswith(b"HTTP/1.1 500 ")
+        assert "ValueError: inline" in lane.records.text

@@ -17,7 +17,7 @@ cdef class HTTPStream(Stream):
     cdef public str scheme, root_path
     cdef public Responder responder
     cdef public object environ
-    cdef public double started
+    cdef public double started, finished
 
     cdef public long long request_length
     cdef list body_parts
@@ -29,7 +29,7 @@ cdef class HTTPStream(Stream):
     cdef readonly FieldBlock block
     cdef readonly bint is_head, no_content, expect_trailers, response_started, content_done
     cdef readonly long long response_length
-    cdef public bint head_sent, response_complete, writable, disconnected, peer_closed
+    cdef public bint head_sent, response_complete, writable, disconnected, peer_closed, threadsafe, urgent
     cdef public long long body_sent
 
     cpdef int feed_body(self, bytes data) except -1
@@ -45,6 +45,9 @@ cdef class HTTPStream(Stream):
     cpdef int send_head(self, int status, bytes reason, FieldBlock block, bint trailers) except -1
     @cython.locals(size="Py_ssize_t", room=cython.longlong)
     cpdef int send_body(self, bytes data, bint more) except -1
+    @cython.locals(size="Py_ssize_t", room=cython.longlong)
+    cpdef object send_now(self, bytes data, bint more)
+    cpdef int complete_send(self, bytes rest, bint ended) except -1
     @cython.locals(room=cython.longlong)
     cpdef int send_file(self, int descriptor, long long offset, long long count, bint more) except -1
     cpdef int send_trailers(self, object block) except -1

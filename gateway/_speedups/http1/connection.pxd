@@ -17,7 +17,7 @@ cimport cython
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE
 cdef int IDLE, HEAD, EXCHANGE, DRAIN, LINGER, CLOSED
 cdef int NEED_DATA, DONE, EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE
-cdef int PARSE_STEP
+cdef int PARSE_STEP, SEND_NOW_SIZE
 
 
 cdef class HTTP1Connection(Connection):
@@ -94,6 +94,10 @@ cdef class HTTP1Connection(Connection):
     cpdef int send_informational(self, Stream stream, int status, object block) except -1
     @cython.locals(current=HTTPStream)
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
+    @cython.locals(current=HTTPStream, transport=Transport, output=ResponseOutput, first=bint, text=bytes,
+                   taken="Py_ssize_t")
+    cpdef object send_now(self, Stream stream, bytes data, bint more)
+    cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1
     @cython.locals(current=HTTPStream)
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
                         bint more) except -1

@@ -20,14 +20,20 @@ cdef class ResponseOutput:
     cdef Transport transport
     cdef readonly int framing
     cdef public bint file_active
-    cdef readonly bint pending
+    cdef readonly bint pending, closes
+    cdef bint joined
     cdef long long written, acked, file_size
     cdef double deadline
 
-    @cython.locals(head=RequestHead, block=FieldBlock, length=cython.longlong, suffix=bytes, known=bint,
-                   framing=int, prefix=bytes, line=bytes, text=bytes)
+    @cython.locals(text=bytes)
     cdef bint begin(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
                     bint close) except -1
+    cdef bytes compose(self, HTTPStream stream, Service service, bytes data, bint complete, bint close)
+    cdef bytes framed(self, bytes data, bint last)
+    @cython.locals(head=RequestHead, block=FieldBlock, length=cython.longlong, suffix=bytes, known=bint,
+                   framing=int, prefix=bytes, line=bytes)
+    cdef bytes encode(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
+                      bint close)
     cdef int content(self, bytes data, bint last) except -1
     @cython.locals(size=Py_ssize_t, after=bytes)
     cdef int frame(self, bytes before, bytes data, bint last) except -1

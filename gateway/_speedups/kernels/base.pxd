@@ -5,11 +5,17 @@ cdef class Stream
 cdef class Responder
 
 
+cpdef object bound(object function, object owner)
+
+
 cdef class Clock:
     cdef public double time
 
 
 cdef class Transport:
+    cdef public bint threadsafe
+
+    cpdef Py_ssize_t send_now(self, bytes data) except -9
     cpdef int write(self, bytes data) except -1
     cpdef int write_parts(self, list parts) except -1
     cpdef Py_ssize_t buffered(self) except -1
@@ -37,6 +43,8 @@ cdef class Connection:
     cpdef int abort_requests(self) except -1
     cpdef int send_informational(self, Stream stream, int status, object block) except -1
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
+    cpdef object send_now(self, Stream stream, bytes data, bint more)
+    cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
                         bint more) except -1
     cpdef int send_trailers(self, Stream stream, object block) except -1
@@ -71,3 +79,5 @@ cdef class Executor:
     cpdef bint submit(self, Task task) except -1
     cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1
+    cpdef int defer(self, Task task) except -1
+    cpdef int drain(self) except -1

@@ -1,6 +1,13 @@
 # cython: language_level=3
 """Compiled twin of gateway/core/kernels/base.py, where everything is documented."""
 
+cdef extern from "Python.h":
+    object PyMethod_New(object function, object owner)
+
+
+cpdef object bound(object function, object owner):
+    return PyMethod_New(function, owner)
+
 
 cdef class Clock:
     def __init__(self, double time=0.0):
@@ -8,6 +15,9 @@ cdef class Clock:
 
 
 cdef class Transport:
+    cpdef Py_ssize_t send_now(self, bytes data) except -9:
+        return -1
+
     cpdef int write(self, bytes data) except -1:
         raise NotImplementedError
 
@@ -82,6 +92,12 @@ cdef class Connection:
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1:
         raise NotImplementedError
 
+    cpdef object send_now(self, Stream stream, bytes data, bint more):
+        return None
+
+    cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1:
+        raise NotImplementedError
+
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
                         bint more) except -1:
         raise NotImplementedError
@@ -144,4 +160,10 @@ cdef class Executor:
         raise NotImplementedError
 
     cpdef int post(self, Task task) except -1:
+        raise NotImplementedError
+
+    cpdef int defer(self, Task task) except -1:
+        raise NotImplementedError
+
+    cpdef int drain(self) except -1:
         raise NotImplementedError

@@ -1,6 +1,6 @@
 # cython: language_level=3
 
-from gateway._speedups.kernels.base cimport Connection, Transport
+from gateway._speedups.kernels.base cimport Connection, Executor, Transport
 
 cpdef enum:
     BATCH = 256
@@ -14,6 +14,7 @@ cdef class Poller:
     cdef readonly object loop, context, log
     cdef readonly Py_ssize_t high_water
     cdef readonly bint sendfile
+    cdef public Executor executor
     cdef readonly set transports
     cdef set listening
     cdef object scheduled

@@ -304,6 +304,8 @@ cdef class Poller:
             Py_INCREF(<object>io_source(&events[index]))
         self._busy = True
         try:
+            if self.executor is not None:
+                self.executor.drain()
             for index in range(count):
                 source = <PyObject *>io_source(&events[index])
                 if isinstance(<object>source, SocketTransport):
@@ -313,6 +315,8 @@ cdef class Poller:
         finally:
             for index in range(count):
                 Py_DECREF(<object>io_source(&events[index]))
+            if self.executor is not None:
+                self.executor.drain()
             self._busy = False
             self._settle()
 
@@ -442,6 +446,7 @@ cdef class SocketTransport(Transport):
         self._number = -1
         self._file = -1
         self._read_size = READ_SIZE
+        self.threadsafe = True
 
     def __init__(self, Poller poller not None, object sock):
         if self._number >= 0:
@@ -468,6 +473,16 @@ cdef class SocketTransport(Transport):
         return 0
 
     # Output.
+
+    cpdef Py_ssize_t send_now(self, bytes data) except -9:
+        cdef Py_ssize_t sent
+        if self._doomed or self._closing or self._shut or self._size or self._file >= 0:
+            return -1
+        if PyBytes_GET_SIZE(data) > RELEASE_SIZE:
+            return -1
+        sent = io_send(self._number, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        # What is wrong with the socket is for the loop to find out.
+        return sent if sent > 0 else 0
 
     cpdef int write(self, bytes data) except -1:
         cdef Py_ssize_t sent = 0

@@ -1,5 +1,5 @@
 from gateway._speedups.http.framing cimport lacks_content, response_length
-from gateway._speedups.kernels.base cimport Task
+from gateway._speedups.kernels.base cimport Task, bound
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.wsgi.filewrapper cimport FileWrapper
 from gateway._speedups.wsgi.start cimport header_block, reason_phrase, status_code, trailers_block
@@ -7,6 +7,7 @@ from gateway._speedups.wsgi.start cimport header_block, reason_phrase, status_co
 cimport cython
 
 cdef Py_ssize_t MAX_JOIN
+cdef object START_RESPONSE, WRITE
 
 
 cdef class ApplicationCall(Task):
@@ -21,6 +22,8 @@ cdef class ApplicationCall(Task):
     cdef readonly long long length, sent
     cdef readonly FieldBlock trailers
     cdef public bint delivered, ended, gone, peer_left
+    cdef object result, iterator
+    cdef bint single, wrapped
 
     cpdef int prepare(self, object app, object environ, bint is_head, bint trailers_open, bint sendfile) except -1
 
@@ -32,9 +35,16 @@ cdef class ApplicationCall(Task):
     cpdef int failed(self, object error) except -1
     cpdef int over(self) except -1
 
+    cpdef bint paused(self) except -1
+
     cpdef int run(self) except -1
-    @cython.locals(count="Py_ssize_t", single=bint, wrapped=bint)
-    cdef int respond(self, object result) except -1
+    cpdef int proceed(self) except -1
+    cpdef int end(self, object error) except -1
+    @cython.locals(count="Py_ssize_t")
+    cdef bint respond(self) except -1
+    cdef bint send_parts_left(self) except -1
+    cdef int send_part(self, object data) except -1
+    cdef bint complete(self) except -1
     @cython.locals(descriptor=int, count=cython.longlong, room=cython.longlong)
     cdef bint respond_file(self, FileWrapper wrapper) except -1
     cpdef int declare_length(self, long long size) except -1

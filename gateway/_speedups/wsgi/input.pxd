@@ -11,6 +11,7 @@ cdef class WSGIInput:
     cdef Py_ssize_t position
     cdef bint ended
 
+    cdef int assign(self, ApplicationCall source) except -1
     @cython.locals(left=cython.longlong, available="Py_ssize_t", parts=list)
     cpdef bytes read(self, object size=*)
     @cython.locals(left=cython.longlong, stop="Py_ssize_t", found="Py_ssize_t", parts=list)

@@ -5,7 +5,8 @@ response. Rules that hold for every version of HTTP stand here: the order of hea
 content matches Content-Length; that nothing is sent once nobody reads it. What goes over the wire, and when, is the
 connection's.
 
-Rule 1: only the loop's thread calls anything here.
+Rule 1: only the loop's thread calls anything here, but for `send_head` and `send_now`, with which a worker thread
+may send a response of its own; whoever lets it sees to it that the loop does not disconnect the stream meanwhile.
 Rule 2: `disconnected` is final. After it the application's calls raise ClientDisconnected and change nothing.
 """
 
@@ -42,6 +43,7 @@ class HTTPStream(Stream):
         "environ",
         "expect_continue",
         "expect_trailers",
+        "finished",
         "head",
         "head_sent",
         "is_head",
@@ -59,7 +61,9 @@ class HTTPStream(Stream):
         "service",
         "started",
         "status",
+        "threadsafe",
         "unconsumed",
+        "urgent",
         "writable",
     )
 
@@ -81,7 +85,9 @@ class HTTPStream(Stream):
         self.root_path = service.root_path
         self.responder = None
         self.environ = None
+        # Monotonic seconds, for the access log: when the head was complete, and when a thread sent the last part.
         self.started = 0.0
+        self.finished = 0.0
         # The request's content.
         self.request_length = 0
         self.body_parts = None
@@ -105,6 +111,10 @@ class HTTPStream(Stream):
         self.writable = True
         self.disconnected = False
         self.peer_closed = False
+        # Whether a thread may call `send_now`.
+        self.threadsafe = False
+        # Whether the loop has something to do as soon as a response is complete that a thread has sent.
+        self.urgent = False
 
     # The connection's side.
 
@@ -232,6 +242,37 @@ class HTTPStream(Stream):
             self.end_content(data)
         return 0
 
+    def send_now(self, data: bytes, more: bool) -> object:
+        """From a worker thread: send a part of the content at once, past the loop.
+
+        Returns the bytes, encoded, that the client did not take, or None if nothing was done: then `send_body` has to
+        do it, on the loop. Otherwise `complete_send` has to, at the latest after the last part.
+        """
+        if self.disconnected or not self.response_started or self.content_done or self.expect_trailers:
+            return None
+        size = len(data)
+        if self.no_content:
+            if self.head_sent or more:
+                return None
+        elif self.response_length >= 0:
+            room = self.response_length - self.body_sent
+            if size > room or (size < room and not more):
+                return None
+        rest = self.connection.send_now(self, data, more)
+        if rest is not None:
+            if not self.no_content:
+                self.body_sent += size
+            if not more:
+                self.content_done = True
+        return rest
+
+    def complete_send(self, rest: bytes, ended: bool) -> int:
+        """Send what is left of what `send_now` was given; with `ended` that was the last part. Returns 0."""
+        if ended:
+            self.response_complete = True
+        self.connection.complete_send(self, rest, ended)
+        return 0
+
     def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> int:
         """Send `count` bytes of a file from `offset` as a part of the content. Returns 0.
 
@@ -274,6 +315,9 @@ class HTTPStream(Stream):
         """
         if self.disconnected or self.response_complete:
             return 0
+        if self.threadsafe and self.responder is not None:
+            # From here on no thread sends anything.
+            self.responder.disconnected()
         if self.head_sent:
             self.connection.abort_stream(self)
             return 0

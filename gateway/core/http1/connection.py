@@ -36,6 +36,8 @@ from .content import RequestContent
 from .output import ResponseOutput
 from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, allowed
 
+# Bytes of content that a thread may send past the loop: no more than it may send without giving up the GIL.
+SEND_NOW_SIZE = 32768
 # Bytes of an unfinished line that arrive before the head is looked at again.
 PARSE_STEP = 1024
 
@@ -79,9 +81,7 @@ class HTTP1Connection(Connection):
         "writing_paused",
     )
 
-    def __init__(
-        self, service: Service, transport: Transport, client: object, server: object, scheme: str
-    ) -> None:
+    def __init__(self, service: Service, transport: Transport, client: object, server: object, scheme: str) -> None:
         self.service = service
         self.limits = service.limits
         self.timeouts = service.timeouts
@@ -358,6 +358,7 @@ class HTTP1Connection(Connection):
         stream = HTTPStream(service, self, head, self.client, self.server, self.scheme)
         self.stream = stream
         stream.writable = not self.writing_paused
+        stream.threadsafe = self.transport.threadsafe
         if service.access_log is not None:
             stream.started = monotonic()
         # RFC 9112 9.3: persistence, by version and connection options.
@@ -535,6 +536,47 @@ class HTTP1Connection(Connection):
             self.response_done(current)
         return 0
 
+    def send_now(self, stream: Stream, data: bytes, more: bool) -> object:
+        """From a worker thread: send a part of the content, behind the head if that is still held.
+
+        Returns the bytes that the peer did not take, or None if it has to be done on the loop. Until `complete_send`
+        nothing of the connection's state is changed but what keeps it from sending something else.
+        """
+        current = self.stream
+        transport = self.transport
+        if stream is not current or len(data) > SEND_NOW_SIZE or transport.buffered() or self.writing_paused:
+            return None
+        if not self.content.complete():
+            return None
+        output = self.output
+        first = not current.head_sent
+        if first:
+            text = output.compose(current, self.service, data, not more, self.close_after or self.service.draining)
+        else:
+            text = output.framed(data, not more)
+            if not text:
+                return b""
+        taken = transport.send_now(text)
+        if taken < 0:
+            return None
+        output.written += taken
+        if first:
+            current.head_sent = True
+            if output.closes:
+                self.close_after = True
+        if not more and self.service.access_log is not None:
+            current.finished = monotonic()
+        current.urgent = self.close_after or self.peer_eof or self.input.available() > 0
+        return text[taken:] if taken < len(text) else b""
+
+    def complete_send(self, stream: Stream, rest: bytes, ended: bool) -> int:
+        """On the loop: go on where `send_now` has stopped. Returns 0."""
+        if rest:
+            self.output.write(rest)
+        if ended:
+            self.response_done(self.stream)
+        return 0
+
     def send_file(self, stream: Stream, descriptor: int, offset: int, count: int, more: bool) -> int:
         """Send a part of a file. Returns 0."""
         current = self.stream
@@ -636,7 +678,7 @@ class HTTP1Connection(Connection):
         service.requests -= 1
         if service.access_log is not None and stream.started:
             try:
-                service.access_log.log(stream, monotonic())
+                service.access_log.log(stream, stream.finished or monotonic())
             except Exception:
                 service.log.exception("Writing the access log failed")
         return 0

@@ -26,11 +26,24 @@ class ResponseOutput:
     nothing else can be sent.
     """
 
-    __slots__ = ("acked", "deadline", "file_active", "file_size", "framing", "pending", "transport", "written")
+    __slots__ = (
+        "acked",
+        "closes",
+        "deadline",
+        "file_active",
+        "file_size",
+        "framing",
+        "joined",
+        "pending",
+        "transport",
+        "written",
+    )
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.framing = FRAMING_LENGTH
+        self.closes = False
+        self.joined = False
         self.file_active = False
         self.file_size = 0
         # Bytes handed to the transport, and those that the peer was last seen to have taken.
@@ -47,6 +60,39 @@ class ResponseOutput:
 
         `complete`: the response ends with `data`. `file_size`: bytes of a file that is all of the content, or -1.
         `close`: the connection ends with this response. Returns whether it does, for this may have been decided here.
+        """
+        text = self.encode(stream, service, data, complete, file_size, close)
+        stream.head_sent = True
+        if self.joined:
+            self.write(text)
+        else:
+            self.frame(text, data, False)
+        return self.closes
+
+    def compose(self, stream: HTTPStream, service: Service, data: bytes, complete: bool, close: bool) -> bytes:
+        """What `begin` would send, for `data` that is not large."""
+        text = self.encode(stream, service, data, complete, -1, close)
+        if self.joined:
+            return text
+        return b"".join((text, chunk_head(len(data)), data, b"\r\n0\r\n\r\n" if complete else b"\r\n"))
+
+    def framed(self, data: bytes, last: bool) -> bytes:
+        """What `content` would send, for `data` that is not large."""
+        if self.framing == FRAMING_NONE:
+            return b""
+        if self.framing != FRAMING_CHUNKED:
+            return data
+        if last:
+            return b"".join((encode_chunk(data), LAST_CHUNK)) if data else LAST_CHUNK
+        return encode_chunk(data) if data else b""
+
+    def encode(
+        self, stream: HTTPStream, service: Service, data: bytes, complete: bool, file_size: int, close: bool
+    ) -> bytes:
+        """Decide on the framing, and encode the head for it; see `begin`.
+
+        Sets `framing`, `closes` (the connection ends with this response) and `joined`: the result has what there is to
+        send of `data`. Changes nothing else.
         """
         head = stream.head
         block = stream.block
@@ -86,17 +132,10 @@ class ResponseOutput:
         prefix = service.prefix
         if block.seen & (F_DATE | F_SERVER):
             prefix = service.own_fields(block.seen)
-        stream.head_sent = True
+        self.closes = close
         line = status_line(stream.status, stream.reason)
-        if framing == FRAMING_CHUNKED or len(data) > JOIN_SIZE:
-            text = encode_head(line, prefix, block.data, suffix, None)
-            if data:
-                self.frame(text, data, False)
-            else:
-                self.write(text)
-        else:
-            self.write(encode_head(line, prefix, block.data, suffix, data))
-        return close
+        self.joined = len(data) <= JOIN_SIZE and (framing != FRAMING_CHUNKED or not data)
+        return encode_head(line, prefix, block.data, suffix, data if self.joined else None)
 
     def content(self, data: bytes, last: bool) -> int:
         """Send a part of the content behind the head; `last` ends it. Returns 0."""

@@ -7,6 +7,13 @@ a connection a `Transport` to write to, and WSGI an `Executor` to run in.
 Everything here is called on the event loop's thread, unless its docstring says otherwise.
 """
 
+from types import MethodType
+
+
+def bound(function: object, owner: object) -> object:
+    """`function`, a method as its class has it, as a method of `owner`."""
+    return MethodType(function, owner)
+
 
 class Clock:
     """Coarse time, set by one timer of the process and read for nothing on the request path."""
@@ -19,9 +26,22 @@ class Clock:
 
 
 class Transport:
-    """Where a connection writes, and the brake it has on its peer."""
+    """Where a connection writes, and the brake it has on its peer.
+
+    All methods but `send_now` are the loop's. `threadsafe`: whether `send_now` is to be tried at all.
+    """
 
     __slots__ = ()
+
+    threadsafe = False
+
+    def send_now(self, data: bytes) -> int:
+        """From any thread: send what the peer takes of `data` at once. Returns the number of bytes.
+
+        -1 if nothing was sent because that is the loop's business: something is queued, a file is on its way, the
+        connection is closing, or `data` is too large to keep other threads waiting for it.
+        """
+        return -1
 
     def write(self, data: bytes) -> int:
         """Queue `data` for sending; never blocks. Returns 0."""
@@ -131,6 +151,18 @@ class Connection:
         """Send a part of the body; `more` False ends the response. Returns 0."""
         raise NotImplementedError
 
+    def send_now(self, stream: "Stream", data: bytes, more: bool) -> object:
+        """From a worker thread: send a part of the body, which may leave at once, past the loop.
+
+        Returns the bytes, encoded, that the peer did not take, or None if nothing was done. The caller sees to it that
+        the stream is not disconnected meanwhile; `complete_send` has to follow, at the latest after the last part.
+        """
+        return None
+
+    def complete_send(self, stream: "Stream", rest: bytes, ended: bool) -> int:
+        """Send what is left of what `send_now` was given; with `ended` that was the last part. Returns 0."""
+        raise NotImplementedError
+
     def send_file(self, stream: "Stream", descriptor: int, offset: int, count: int, more: bool) -> int:
         """Send a part of a file as a part of the body; `Responder.writable` follows. Returns 0."""
         raise NotImplementedError
@@ -233,4 +265,12 @@ class Executor:
 
     def post(self, task: Task) -> int:
         """From any thread: have `task.step()` called on the loop, soon. Returns 0."""
+        raise NotImplementedError
+
+    def defer(self, task: Task) -> int:
+        """From any thread: have `task.step()` called when the loop next comes by, without waking it. Returns 0."""
+        raise NotImplementedError
+
+    def drain(self) -> int:
+        """On the loop: make the steps that were asked for. Returns 0."""
         raise NotImplementedError

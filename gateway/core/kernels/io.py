@@ -69,6 +69,7 @@ class Poller:
         "_woken",
         "buffer",
         "context",
+        "executor",
         "high_water",
         "listening",
         "log",
@@ -87,6 +88,8 @@ class Poller:
         self.log = log
         self.high_water = high_water
         self.sendfile = sendfile
+        # Of whom steps are asked for by threads, or None.
+        self.executor: Any = None
         self.transports: set[SocketTransport] = set()
         self._epoll = select.epoll()
         # What is watched, by descriptor. It is what keeps a source alive.
@@ -144,9 +147,13 @@ class Poller:
         batch = [(sources[number], events) for number, events in self._epoll.poll(0, BATCH) if number in sources]
         self._busy = True
         try:
+            if self.executor is not None:
+                self.executor.drain()
             for source, events in batch:
                 source.handle(events)
         finally:
+            if self.executor is not None:
+                self.executor.drain()
             self._busy = False
             self._settle()
 

@@ -9,6 +9,8 @@ become a proper response; after it, an error breaks the response off.
 Rule 2: `close` of the iterable is called exactly once, on every path.
 Rule 3: all methods run in the worker thread; only `gone` (nobody reads the response any more) and `peer_left`
 (the client has closed its sending half, and may be gone) are set by others.
+Rule 4: a thread may wait in `deliver`. Who must not wait makes `paused` true, upon which `run` returns with the
+iterable half read; `proceed` goes on, `end` gives up.
 """
 
 import os
@@ -17,7 +19,7 @@ from typing import Any
 from gateway.errors import ClientDisconnected, LocalProtocolError
 
 from ..http.framing import lacks_content, response_length
-from ..kernels.base import Task
+from ..kernels.base import Task, bound
 from ..kernels.fields import FieldBlock
 from .filewrapper import FileWrapper
 from .start import header_block, reason_phrase, status_code, trailers_block
@@ -42,16 +44,20 @@ class ApplicationCall(Task):
         "gone",
         "headers",
         "is_head",
+        "iterator",
         "length",
         "no_content",
         "peer_left",
         "reason",
+        "result",
         "sendfile",
         "sent",
+        "single",
         "started",
         "status",
         "trailers",
         "trailers_open",
+        "wrapped",
     )
 
     def prepare(self, app: Any, environ: Any, is_head: bool, trailers_open: bool, sendfile: bool) -> int:
@@ -80,6 +86,12 @@ class ApplicationCall(Task):
         self.ended = False
         self.gone = False
         self.peer_left = False
+        # What the application returned, an iterator over it unless it has one part, and what is known of it: that it
+        # has one part, that it is a file.
+        self.result: Any = None
+        self.iterator: Any = None
+        self.single = False
+        self.wrapped = False
         return 0
 
     # What a subclass does.
@@ -119,6 +131,10 @@ class ApplicationCall(Task):
         """The application is done, `close` included. Returns 0."""
         raise NotImplementedError
 
+    def paused(self) -> bool:
+        """Whether to produce nothing more before `proceed` is called."""
+        return False
+
     # The call.
 
     def run(self) -> int:
@@ -126,50 +142,92 @@ class ApplicationCall(Task):
         if not self.begin():
             return 0
         try:
-            result = self.app(self.environ, self.start_response)
+            self.result = self.app(self.environ, bound(START_RESPONSE, self))
+            if not self.respond():
+                return 0
+        except BaseException as error:
+            return self.end(error)
+        return self.end(None)
+
+    def proceed(self) -> int:
+        """Go on with an iterable that was left because of `paused`. Returns 0."""
+        try:
+            if not self.send_parts_left():
+                return 0
+        except BaseException as error:
+            return self.end(error)
+        return self.end(None)
+
+    def end(self, error: Any) -> int:
+        """The iterable is used up, or given up because of `error`: close it. Returns 0."""
+        if type(self.result) is not list:
             try:
-                self.respond(result)
-            finally:
-                close = getattr(result, "close", None)
+                close = getattr(self.result, "close", None)
                 if close is not None:
                     close()
-        except BaseException as error:
+            except BaseException as raised:
+                if error is not None and raised is not error:
+                    raised.__context__ = error
+                error = raised
+        if error is not None:
             self.failed(error)
         # The environ refers to us by its callables; without this only the garbage collector would free
         # either.
         self.environ = None
+        self.result = None
+        self.iterator = None
         self.over()
         return 0
 
-    def respond(self, result: Any) -> int:
-        """Send the body that the application returned. Returns 0."""
+    def respond(self) -> bool:
+        """Send the body that the application returned. False if not all of it could be produced yet."""
+        result = self.result
         if isinstance(result, (bytes, str)):
             raise TypeError(f"a WSGI application must return an iterable of bytes, not {type(result).__name__}")
-        wrapped = type(result) is FileWrapper
-        if wrapped and self.respond_file(result):
-            return 0
+        self.wrapped = type(result) is FileWrapper
+        if self.wrapped and self.respond_file(result):
+            return self.complete()
         count = item_count(result)
         if count > 1:
             result = joined(result)
             count = len(result) if type(result) is list else -2
-        single = count == 1
-        for data in result:
-            if not isinstance(data, bytes):
-                raise TypeError(f"the body of a WSGI response must be bytes, not {type(data).__name__}")
-            if data:
-                if wrapped and self.length >= 0:
-                    # Of a file, only as much as was declared: it may go on.
-                    data = data[: self.length - self.sent]
-                self.send(data, single)
-                # What nobody gets need not be produced.
-                if self.gone or self.no_content or (wrapped and self.ended):
-                    break
+        self.single = count == 1
+        if self.single and type(result) is list:
+            self.send_part(result[0])
+            return self.complete()
+        self.iterator = iter(result)
+        return self.send_parts_left()
+
+    def send_parts_left(self) -> bool:
+        """Send what the iterator has left. False if it was left because of `paused`."""
+        for data in self.iterator:
+            self.send_part(data)
+            # What nobody gets need not be produced.
+            if self.gone or (self.no_content and self.delivered) or (self.wrapped and self.ended):
+                break
+            if self.paused():
+                return False
+        return self.complete()
+
+    def send_part(self, data: Any) -> int:
+        """Send a part of the body that the application has produced. Returns 0."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"the body of a WSGI response must be bytes, not {type(data).__name__}")
+        if data:
+            if self.wrapped and self.length >= 0:
+                # Of a file, only as much as was declared: it may go on.
+                data = data[: self.length - self.sent]
+            self.send(data, self.single)
+        return 0
+
+    def complete(self) -> bool:
+        """All was produced: end the response. Returns True."""
         if not self.gone:
             if not self.started:
                 raise LocalProtocolError("the application returned without having called start_response()")
             if not self.ended:
                 self.deliver(b"", True)
-        return 0
+        return True
 
     def respond_file(self, wrapper: FileWrapper) -> bool:
         """Declare the length of a file, and have it sent without reading it here, if either can be done.
@@ -266,7 +324,7 @@ class ApplicationCall(Task):
         self.block = block
         self.no_content = lacks_content(self.is_head, code)
         self.started = True
-        return self.write
+        return bound(WRITE, self)
 
     def write(self, data: bytes) -> None:
         """PEP 3333, "The write() Callable": send `data` now."""
@@ -293,6 +351,14 @@ class ApplicationCall(Task):
         A client that only closed its sending half would still read: then this is True, and sending works.
         """
         return self.gone or self.peer_left
+
+
+# What the application gets to call: looking a method up costs more than binding it.
+START_RESPONSE: Any = ApplicationCall.start_response
+WRITE: Any = ApplicationCall.write
+EARLY_HINTS: Any = ApplicationCall.early_hints
+SEND_TRAILERS: Any = ApplicationCall.send_trailers
+CLIENT_DISCONNECTED: Any = ApplicationCall.client_disconnected
 
 
 def item_count(result: Any) -> int:

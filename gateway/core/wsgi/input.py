@@ -20,10 +20,15 @@ class WSGIInput:
     __slots__ = ("buffer", "ended", "position", "source")
 
     def __init__(self, source: ApplicationCall) -> None:
+        self.assign(source)
+
+    def assign(self, source: ApplicationCall) -> int:
+        """Set all attributes. Returns 0."""
         self.source = source
         self.buffer = b""
         self.position = 0
         self.ended = False
+        return 0
 
     def read(self, size: object = -1) -> bytes:
         """Up to `size` bytes, fewer only at the end; all that is left if it is negative or None."""

@@ -1,9 +1,15 @@
 """WSGITask: one request between the loop, which owns the connection, and a thread that runs the application.
 
-The thread never touches the stream. It leaves what it wants done in the task, under the task's lock, and
-posts the task to the loop, once until `step` has run there; `step` takes everything at once. A response of
-one part is one post: head, content and end. What the loop leaves for the thread (content, the client's
-leaving) it leaves under the same lock, and wakes the thread if it waits.
+The thread that produces bytes sends them, if the transport lets threads send and nothing is queued: it holds the
+task's lock for the length of that send, without which the loop can't disconnect the stream. What the client does
+not take at once goes to the loop, and so does everything else, the end of the exchange above all: the thread leaves
+what it wants done in the task, under the same lock, and posts the task to the loop, once until `step` has run
+there; `step` takes everything at once. A response of one part is one post, or one send and a word about it that does
+not wake the loop. What the loop leaves for the thread (content, the client's leaving) it leaves under the lock,
+too, and wakes the thread if it waits.
+
+With `--threads 0` both sides are the loop's thread. Then nothing may wait: the content has been received before the
+application is called, and a response that the client is slow to take is left half produced until it has.
 
 A thread is not spent before the application can work: the head has been read, and the content too unless it
 is large or the client waits for 100 (Continue), which only the application's first read may bring about. It
@@ -18,7 +24,6 @@ client. What else a slow client keeps is memory, and the connection's timeouts e
 """
 
 import os
-from threading import Condition, Lock
 from typing import Any
 
 from gateway.errors import ClientDisconnected, caused_by_disconnect
@@ -26,11 +31,13 @@ from gateway.errors import ClientDisconnected, caused_by_disconnect
 from ..http.limits import Limits
 from ..http.service import Service
 from ..http.stream import HTTPStream
-from ..kernels.base import Executor, Handler, Responder, Stream
+from ..kernels.base import Executor, Handler, Responder, Stream, bound
 from ..kernels.fields import FieldBlock
-from .call import ApplicationCall
+from ..kernels.queue import Mutex
+from .call import CLIENT_DISCONNECTED, EARLY_HINTS, SEND_TRAILERS, ApplicationCall
 from .environ import base_environ, stream_environ
 from .input import WSGIInput
+from .spool import Spool
 
 WAITING = 0
 QUEUED = 1
@@ -44,13 +51,13 @@ NOTE_INTERVAL = 10.0
 class WSGIHandler(Handler):
     """Starts a WSGI application for every stream.
 
-    `executor` runs the tasks. `errors` is the `ErrorStream` for `wsgi.errors`. `multithread` and
-    `multiprocess` are told to the application. `queue_timeout`: seconds a request may wait for a thread, then
-    it is answered with 503; 0 is for ever. `sendfile`: files returned in `wsgi.file_wrapper` are sent by the
-    loop.
+    `executor` runs the tasks; `inline` tells that it does so at once, on the loop. `errors` is the
+    `ErrorStream` for `wsgi.errors`. `multithread` and `multiprocess` are told to the application.
+    `queue_timeout`: seconds a request may wait for a thread, then it is answered with 503; 0 is for ever.
+    `sendfile`: files returned in `wsgi.file_wrapper` are sent by the loop.
     """
 
-    __slots__ = ("app", "base", "errors", "executor", "noted_at", "queue_timeout", "refused", "sendfile")
+    __slots__ = ("app", "base", "errors", "executor", "inline", "noted_at", "queue_timeout", "refused", "sendfile")
 
     def __init__(
         self,
@@ -63,9 +70,11 @@ class WSGIHandler(Handler):
         server_software: str = "gateway",
         queue_timeout: float = 30.0,
         sendfile: bool = True,
+        inline: bool = False,
     ) -> None:
         self.app = app
         self.executor = executor
+        self.inline = inline
         self.errors = errors
         self.queue_timeout = queue_timeout
         self.sendfile = sendfile
@@ -79,7 +88,8 @@ class WSGIHandler(Handler):
     def open(self, stream: Stream) -> Responder:
         """Queue the application, now or when enough of the content is there."""
         exchange: Any = stream
-        task = WSGITask(self, exchange)
+        task = WSGITask.__new__(WSGITask)
+        task.assign(self, exchange)
         exchange.responder = task
         task.body_available()
         return task
@@ -100,12 +110,11 @@ class WSGIHandler(Handler):
 
 
 class WSGITask(ApplicationCall):
-    """One request. `lock` guards what stands below it in `__init__`; the rest has one owner, or never changes."""
+    """One request. `lock` guards what stands below it in `assign`; the rest has one owner, or never changes."""
 
     __slots__ = (
         "budget",
         "closed",
-        "condition",
         "content",
         "content_ended",
         "count",
@@ -117,6 +126,7 @@ class WSGITask(ApplicationCall):
         "head",
         "head_sent",
         "hints",
+        "inline",
         "lock",
         "log",
         "offset",
@@ -124,15 +134,20 @@ class WSGITask(ApplicationCall):
         "pending",
         "posted",
         "queued_at",
+        "rest",
+        "sent_ended",
+        "spool",
         "state",
         "stream",
+        "suspended",
         "taken",
         "unsent",
-        "waiting",
+        "waiters",
         "wants",
     )
 
-    def __init__(self, handler: WSGIHandler, stream: HTTPStream) -> None:
+    def assign(self, handler: WSGIHandler, stream: HTTPStream) -> int:
+        """Set all attributes. Returns 0."""
         head = stream.head
         self.prepare(handler.app, None, stream.is_head, head.te_trailers and head.minor > 0, handler.sendfile)
         self.handler = handler
@@ -143,15 +158,18 @@ class WSGITask(ApplicationCall):
         self.log: Any = service.log
         # Bytes that may be under way to the client while the thread goes on.
         self.budget = limits.response_buffer
+        # On the loop, an application that is left half way, and the request's content.
+        self.inline = handler.inline
+        self.suspended = False
+        self.spool = None
         # The loop's.
         self.stream: Any = stream
         self.queued_at = 0.0
         self.head_sent = False
         self.file_begun = False
         # Both sides'.
-        self.lock = Lock()
-        self.condition: Any = None
-        self.waiting = False
+        self.lock = Mutex.__new__(Mutex)
+        self.waiters: Any = None
         self.state = WAITING
         self.posted = False
         # From the thread: interim responses, parts of the body (the last one if `ended`) and the bytes in
@@ -163,6 +181,9 @@ class WSGITask(ApplicationCall):
         self.offset = 0
         self.count = 0
         self.failure = 0
+        # Sent by the thread: what the client has not taken of it, and whether it was the end.
+        self.rest = b""
+        self.sent_ended = False
         # From the loop: bytes applied that the transport still holds.
         self.unsent = 0
         # Content: what the loop has left for the thread, and bytes it took that the loop was not told of.
@@ -172,6 +193,7 @@ class WSGITask(ApplicationCall):
         self.wants = False
         # The response is complete and what is left of the request's content is the connection's to discard.
         self.closed = False
+        return 0
 
     # On the loop.
 
@@ -182,9 +204,31 @@ class WSGITask(ApplicationCall):
             return 0
         if self.state != WAITING:
             return self.supply()
+        if self.inline:
+            return self.collect()
         limit = stream.service.limits.body_buffer
         if stream.body_complete or stream.expect_continue or (limit and stream.body_size >= limit):
             self.submit()
+        return 0
+
+    def collect(self) -> int:
+        """Put content aside until it is complete, then start the application. Returns 0."""
+        stream = self.stream
+        if stream.body_size and (self.spool is not None or not stream.body_complete):
+            if self.spool is None:
+                self.spool = Spool(stream.service.limits.body_buffer)
+            data = stream.take_body()
+            try:
+                self.spool.write(data)
+            except OSError as error:
+                self.log_error(error)
+                stream.fail(500)
+                return self.disconnected()
+            stream.consumed(len(data))
+        if stream.body_complete:
+            self.submit()
+        else:
+            stream.want_body()
         return 0
 
     def submit(self) -> int:
@@ -192,15 +236,17 @@ class WSGITask(ApplicationCall):
         stream = self.stream
         service: Service = stream.service
         environ: dict = stream_environ(stream, self.handler.base)
-        environ["wsgi.input"] = WSGIInput(self)
-        environ["wsgi.early_hints"] = self.early_hints
-        environ["gateway.send_trailers"] = self.send_trailers
-        environ["gateway.client_disconnected"] = self.client_disconnected
+        content = WSGIInput.__new__(WSGIInput)
+        content.assign(self)
+        environ["wsgi.input"] = content
+        environ["wsgi.early_hints"] = bound(EARLY_HINTS, self)
+        environ["gateway.send_trailers"] = bound(SEND_TRAILERS, self)
+        environ["gateway.client_disconnected"] = bound(CLIENT_DISCONNECTED, self)
         self.environ = environ
         if service.access_log is not None:
             stream.environ = environ
         if stream.body_complete and stream.body_size == 0:
-            self.content_ended = True
+            self.content_ended = self.spool is None
         else:
             self.supply()
         self.queued_at = service.clock.time
@@ -243,7 +289,7 @@ class WSGITask(ApplicationCall):
                 self.content = stream.take_body()
             if stream.body_complete and stream.body_size == 0:
                 self.content_ended = True
-            if self.waiting and (self.content or self.content_ended):
+            if self.content or self.content_ended:
                 self.wake()
         return 0
 
@@ -261,12 +307,18 @@ class WSGITask(ApplicationCall):
                     self.executor.withdraw(self)
                 self.state = OVER
                 self.environ = None
+                if self.spool is not None:
+                    self.spool.close()
             self.parts = []
             self.pending = 0
             self.unsent = 0
+            self.rest = b""
             self.wake()
         self.close_file()
         self.stream = None
+        if self.suspended:
+            self.suspended = False
+            self.end(None)
         return 0
 
     def peer_closed(self) -> int:
@@ -289,6 +341,9 @@ class WSGITask(ApplicationCall):
         # A file ends its response: with it on its way out, nothing is left to do here.
         if self.file_begun or stream.response_complete:
             self.finish()
+        elif self.suspended:
+            self.suspended = False
+            self.proceed()
         return 0
 
     def step(self) -> int:
@@ -310,6 +365,10 @@ class WSGITask(ApplicationCall):
         self.wants = False
         count = self.count
         self.count = 0
+        rest = self.rest
+        self.rest = b""
+        sent_ended = self.sent_ended
+        self.sent_ended = False
         self.lock.release()
         stream = self.stream
         if stream is None:
@@ -320,6 +379,8 @@ class WSGITask(ApplicationCall):
             if hints is not None and not stream.head_sent:
                 for block in hints:
                     stream.send_informational(103, block)
+            if rest or sent_ended:
+                stream.complete_send(rest, sent_ended)
             if parts or count:
                 self.send_parts(stream, parts, ended and not count)
             if count:
@@ -358,7 +419,7 @@ class WSGITask(ApplicationCall):
             self.head_sent = True
             # Trailers have to be announced while the head is being made; where the application may still
             # think of some, the connection is prepared for them.
-            if self.trailers_open and self.length < 0 and not self.no_content:
+            if self.may_have_trailers():
                 trailers = not ended or self.trailers is not None
             stream.send_head(self.status, self.reason, self.block, trailers)
         last = len(parts) - 1
@@ -411,51 +472,91 @@ class WSGITask(ApplicationCall):
         return queued
 
     def deliver(self, data: bytes, last: bool) -> int:
-        budget = self.budget
         size = len(data)
-        if size <= budget or budget == 0:
+        if size <= self.budget or self.budget == 0 or self.inline:
             return self.hand_over(data, last)
+        # More than may wait for the client with the thread free: the thread stays until it has left. The end is
+        # told later, or the response would be over before.
         if last and not self.delivered:
             self.declare_length(size)
         if self.no_content:
             return self.hand_over(b"", last)
-        # In pieces that fit, so that what is queued for a slow client is bounded by the number of threads.
-        start = 0
-        while start < size:
-            stop = start + budget
-            if stop > size:
-                stop = size
-            self.hand_over(data[start:stop], last and stop == size)
-            start = stop
+        self.hand_over(data, False)
+        if last:
+            self.wait_for_room()
+            self.hand_over(b"", True)
         return 0
 
     def hand_over(self, data: bytes, last: bool) -> int:
-        """Give a part of the body to the loop, as soon as it fits into the budget. Returns 0."""
+        """Send a part of the body or give it to the loop, as soon as it fits into the budget. Returns 0."""
         size = len(data)
         posted = True
+        urgent = True
+        gone = False
         self.lock.acquire()
-        # `pending` the loop has not seen yet, `unsent` the transport has not taken yet.
-        while self.pending + self.unsent and self.full(size) and not self.gone:
-            self.wait()
-        gone = self.gone
-        if not gone:
-            self.delivered = True
-            self.parts.append(data)
-            self.pending += size
-            if last:
-                self.ended = True
-            posted = self.posted
-            self.posted = True
-        self.lock.release()
+        try:
+            # `pending` the loop has not seen yet, `unsent` the transport has not taken yet.
+            while self.pending + self.unsent and self.full(size) and not self.gone:
+                self.wait()
+            gone = self.gone
+            if not gone:
+                self.delivered = True
+                if last:
+                    self.ended = True
+                if self.send_now(data, last):
+                    # The loop has to know of the end, and of what is left; else there is nothing to tell.
+                    posted = not (last or self.rest)
+                    urgent = len(self.rest) > 0 or self.stream.urgent
+                else:
+                    self.parts.append(data)
+                    self.pending += size
+                    posted = self.posted
+                if not posted:
+                    self.posted = True
+        finally:
+            self.lock.release()
         if gone:
             raise ClientDisconnected("the client has disconnected")
         if not posted:
-            self.executor.post(self)
+            if urgent:
+                self.executor.post(self)
+            else:
+                self.executor.defer(self)
         return 0
+
+    def send_now(self, data: bytes, last: bool) -> bool:
+        """Send a part of the body without the loop, with the lock held. False if that can't be done."""
+        stream = self.stream
+        # What was posted before has to leave before.
+        if self.posted or stream is None or not stream.threadsafe or stream.disconnected:
+            return False
+        if not self.head_sent:
+            if self.may_have_trailers():
+                return False
+            self.head_sent = True
+            stream.send_head(self.status, self.reason, self.block, False)
+        rest = stream.send_now(data, not last)
+        if rest is None:
+            return False
+        self.rest = rest
+        self.unsent += len(rest)
+        self.sent_ended = last
+        return True
+
+    def wait_for_room(self) -> int:
+        """Wait until what was handed over has left. Returns 0."""
+        with self.lock:
+            while self.pending + self.unsent and not self.gone:
+                self.wait()
+        return 0
+
+    def may_have_trailers(self) -> bool:
+        """Whether the application may still think of trailers: they have to be announced in the head."""
+        return self.trailers_open and self.length < 0 and not self.no_content
 
     def full(self, size: int) -> bool:
         """Whether `size` bytes more are too many for the budget."""
-        return self.budget > 0 and self.pending + self.unsent + size > self.budget
+        return not self.inline and self.budget > 0 and self.pending + self.unsent + size > self.budget
 
     def deliver_file(self, descriptor: int, offset: int, count: int) -> int:
         posted = True
@@ -489,6 +590,8 @@ class WSGITask(ApplicationCall):
     def receive(self) -> bytes:
         data = b""
         posted = True
+        if self.spool is not None:
+            return self.spool.read()
         with self.lock:
             wants = not self.content and not self.content_ended and not self.gone and not self.closed
             if wants:
@@ -529,8 +632,15 @@ class WSGITask(ApplicationCall):
             self.executor.post(self)
         return 0
 
+    def paused(self) -> bool:
+        stream = self.stream
+        self.suspended = self.inline and stream is not None and not stream.writable
+        return self.suspended
+
     def over(self) -> int:
         self.state = OVER
+        if self.spool is not None:
+            self.spool.close()
         errors = self.handler.errors
         if errors.held:
             errors.flush()
@@ -538,15 +648,21 @@ class WSGITask(ApplicationCall):
 
     def wait(self) -> int:
         """Wait, with the lock held, until the other side calls `wake`. Returns 0."""
-        if self.condition is None:
-            self.condition = Condition(self.lock)
-        self.waiting = True
-        self.condition.wait()
+        gate = Mutex()
+        gate.acquire()
+        if self.waiters is None:
+            self.waiters = []
+        self.waiters.append(gate)
+        self.lock.release()
+        gate.acquire()
+        self.lock.acquire()
         return 0
 
     def wake(self) -> int:
         """Wake the threads that wait, with the lock held. Returns 0."""
-        if self.waiting:
-            self.waiting = False
-            self.condition.notify_all()
+        waiters = self.waiters
+        if waiters is not None:
+            self.waiters = None
+            for gate in waiters:
+                gate.release()
         return 0

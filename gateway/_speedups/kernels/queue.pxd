@@ -1,0 +1,32 @@
+# cython: language_level=3
+
+from cpython.pythread cimport PyThread_type_lock
+
+from gateway._speedups.kernels.base cimport Task
+
+
+cdef class Mutex:
+    cdef PyThread_type_lock _lock
+    cdef bint _held
+
+    cpdef int acquire(self) except -1
+    cpdef int release(self) except -1
+
+
+cdef class WorkQueue:
+    cdef readonly Py_ssize_t threads, limit, busy
+    cdef object _tasks
+    cdef bint _closed
+    # One for each thread.
+    cdef PyThread_type_lock *_sleep
+    cdef bint *_woken
+    # The first `_idle_count` are the numbers of threads that sleep.
+    cdef Py_ssize_t *_idle
+    cdef Py_ssize_t _idle_count, _waking
+
+    cpdef bint push(self, Task task) except -1
+    cpdef bint remove(self, Task task) except -1
+    cpdef int close(self) except -1
+    cpdef int serve(self, Py_ssize_t number, object log) except -1
+    cdef Task _take(self, Py_ssize_t number)
+    cdef int _wake(self) noexcept
