@@ -19,8 +19,8 @@ Everything above the request path takes its classes from here::
 
 from __future__ import annotations
 
+import functools
 import importlib
-import importlib.util
 import os
 import pkgutil
 import sys
@@ -28,22 +28,19 @@ import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from . import core
-
 CORE = "core"
 SPEEDUPS = "_speedups"
 
 
-def module_names() -> list[str]:
+@functools.cache
+def module_names() -> tuple[str, ...]:
     """All modules of the request path, as "http1.connection"; `core` is what both builds are measured by."""
-    prefix = core.__name__ + "."
-    found = pkgutil.walk_packages(core.__path__, prefix)
-    return [info.name.removeprefix(prefix) for info in found if not info.ispkg]
+    return _modules_in(CORE)
 
 
 def compiled_names() -> set[str]:
     """Those of `module_names` that have a compiled module here, whether or not it can be imported."""
-    return {name for name in module_names() if _exists(f"{__package__}.{SPEEDUPS}.{name}")}
+    return set(module_names()).intersection(_modules_in(SPEEDUPS))
 
 
 class Backend:
@@ -104,11 +101,15 @@ def choose() -> Backend:
     return load(CORE)
 
 
-def _exists(module: str) -> bool:
+def _modules_in(build: str) -> tuple[str, ...]:
+    """The modules that the package of `build` has; looked up, not imported."""
+    prefix = f"{__package__}.{build}."
     try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its package is not there either
-        return False
+        package = importlib.import_module(prefix[:-1])
+    except ModuleNotFoundError:
+        return ()
+    found = pkgutil.walk_packages(package.__path__, prefix)
+    return tuple(info.name.removeprefix(prefix) for info in found if not info.ispkg)
 
 
 def _warn(problem: str) -> None:

@@ -6,9 +6,7 @@ What goes wrong before the server runs ends in one line on stderr, ``gateway: er
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Sequence
@@ -112,12 +110,16 @@ def check_log_format(backend: Any, text: str) -> None:
 def show(config: Config, form: str) -> str:
     """All options with their values and sources, as "toml" or "json"."""
     if form == "json":
+        import json
+
         return json.dumps(config.describe(), indent=2)
     return sources.to_toml(config)
 
 
 def version() -> str:
     """What to name in a bug report: gateway, its build, Python, event loop, platform."""
+    import platform
+
     from .backend import current
 
     try:

@@ -20,7 +20,6 @@ Wrapping hides the `async`: so three parameters mean ASGI 3 also where nothing e
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -198,8 +197,8 @@ def missing_module(name: str, missing: str) -> str:
         if package is not None and not hasattr(package, "__path__"):
             return f"no module {name}: {parent} is a module, not a package; did you mean {parent}:{last}?"
     folder = sys.path[0] if sys.path and sys.path[0] else os.getcwd()
-    close = difflib.get_close_matches(last, modules_in(folder), 1, 0.7) if not parent else []
-    hint = f"; did you mean {close[0]}?" if close else "; say --app-dir if it is in another directory"
+    close = close_match(last, modules_in(folder), 0.7) if not parent else ""
+    hint = f"; did you mean {close}?" if close else "; say --app-dir if it is in another directory"
     return f"no module {missing} in {folder} or on the import path{hint}"
 
 
@@ -233,13 +232,20 @@ def get_attribute(module: ModuleType, path: list[str]) -> object:
         try:
             found = getattr(found, name)
         except AttributeError:
-            close = difflib.get_close_matches(name, [item for item in dir(found) if item[:1] != "_"], 1, 0.6)
-            hint = f"; did you mean {close[0]}?" if close else likely(found)
+            close = close_match(name, [item for item in dir(found) if item[:1] != "_"], 0.6)
+            hint = f"; did you mean {close}?" if close else likely(found)
             raise AppLoadError(f"{where} has no attribute {name!r}{hint}") from None
         except Exception as error:
             raise AppLoadError(f"getting {name!r} of {where} failed: {summary(error)}", show_traceback=True) from error
         where = f"{where.removeprefix('module ')}{':' if where.startswith('module ') else '.'}{name}"
     return found
+
+
+def close_match(word: str, candidates: list[str], cutoff: float) -> str:
+    """The one of `candidates` that is most like `word`, by at least `cutoff` (0 to 1); empty for none."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, candidates, 1, cutoff)), "")
 
 
 def likely(holder: object) -> str:

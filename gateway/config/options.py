@@ -15,7 +15,6 @@ the table in the README (`usage.py` makes the first and the last). For an option
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -721,5 +720,7 @@ def find(name: str) -> Option | None:
 
 def suggest(word: str, candidates: Any) -> str:
     """What to append to a message when one of `candidates` is close to `word`: "; did you mean X?", or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(candidates), 1, 0.7)
     return f"; did you mean {close[0]}?" if close else ""

@@ -10,13 +10,15 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError
-from ..tls import TLSSettings
 from . import options as table
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, Address, unix_address
 from .options import BY_NAME, OPTIONS, WORKER_CLASSES, Option, find, suggest
+
+if TYPE_CHECKING:
+    from ..tls import TLSSettings
 
 T = TypeVar("T")
 
@@ -284,6 +286,8 @@ class Config:
         values = self._values
         if values["certfile"] is None:
             return None
+        from ..tls import TLSSettings
+
         return TLSSettings(
             certfile=values["certfile"],
             keyfile=values["keyfile"],

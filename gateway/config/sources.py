@@ -14,9 +14,7 @@ Each value keeps its source, for error messages and `--print-config`.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, MutableMapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
@@ -119,31 +117,34 @@ def read_file(config: tuple[Any, Source] | None, app_dir: tuple[Any, Source] | N
     Raises ConfigError: it can't be read, is no TOML, or has a key that is no option.
     """
     if config is not None and config[0]:
-        path, where = Path(config[0]), config[1].text
-        if path.suffix == ".py":
+        path, where = os.fspath(config[0]), config[1].text
+        if path.endswith(".py"):
             raise ConfigError(f"{where}: {path} is Python; gateway reads TOML, with the same names for options")
         document = read_toml(path, where)
-        if path.name != "pyproject.toml":
-            return check_table(document, str(path))
+        if os.path.basename(path) != "pyproject.toml":
+            return check_table(document, path)
         table = tool_table(document, path)
         if table is None:
             raise ConfigError(f"{where}: {path} has no [tool.gateway]")
         return check_table(table, f"{path} [tool.gateway]")
-    folder = Path(app_dir[0]) if app_dir is not None and app_dir[0] else Path()
-    path = folder / "gateway.toml"
-    if path.is_file():
-        return check_table(read_toml(path, ""), str(path))
-    path = folder / "pyproject.toml"
-    if path.is_file():
+    folder = os.fspath(app_dir[0]) if app_dir is not None and app_dir[0] else ""
+    path = os.path.join(folder, "gateway.toml")
+    if os.path.isfile(path):
+        return check_table(read_toml(path, ""), path)
+    path = os.path.join(folder, "pyproject.toml")
+    if os.path.isfile(path):
         return check_table(tool_table(read_toml(path, ""), path) or {}, f"{path} [tool.gateway]")
     return {}
 
 
-def read_toml(path: Path, where: str) -> dict[str, Any]:
+def read_toml(path: str, where: str) -> dict[str, Any]:
     """The TOML document at `path`, which `where` has named. Raises ConfigError."""
+    import tomllib
+
     prefix = f"{where}: " if where else ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{prefix}can't read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -152,7 +153,7 @@ def read_toml(path: Path, where: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: is no TOML: {error}") from None
 
 
-def tool_table(document: dict[str, Any], path: Path) -> dict[str, Any] | None:
+def tool_table(document: dict[str, Any], path: str) -> dict[str, Any] | None:
     """[tool.gateway] of a pyproject.toml, or None if there is none. Raises ConfigError."""
     tool = document.get("tool")
     table = tool.get("gateway") if isinstance(tool, dict) else None

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import loader, log
 from gateway._version import __version__
@@ -18,6 +18,9 @@ from gateway.config.settings import Config, LogSettings
 from gateway.errors import ConfigError
 
 from .threads import NoThreads, ThreadPool
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def load_app(app: Any, config: Config) -> loader.LoadedApp:
@@ -47,6 +50,15 @@ def asgi3(loaded: loader.LoadedApp) -> Any:
         await loaded.app(scope)(receive, send)
 
     return call
+
+
+def make_tls(config: Config) -> ssl.SSLContext | None:
+    """What TLS connections are made with, or None without TLS. Raises ConfigError."""
+    if config.tls is None:
+        return None
+    from gateway.tls import make_ssl_context
+
+    return make_ssl_context(config.tls)
 
 
 def addresses_of(config: Config, has_sockets: bool) -> Sequence[Address]:

@@ -17,7 +17,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
-from email.utils import formatdate
 from logging import Logger
 from typing import Any
 
@@ -276,6 +275,8 @@ class PlainOnTLS(asyncio.Protocol):
         self.timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        from email.utils import formatdate
+
         self.transport = transport
         self.timer = asyncio.get_running_loop().call_later(LINGER_TIME, self.transport.abort)
         self.transport.write(PLAIN_ON_TLS % formatdate(usegmt=True).encode("ascii"))

@@ -32,7 +32,6 @@ from gateway._version import __version__
 from gateway.backend import Backend, current
 from gateway.config.settings import Config
 from gateway.errors import EXIT_OK, AppLoadError
-from gateway.tls import make_ssl_context
 
 from .assembly import (
     addresses_of,
@@ -41,6 +40,7 @@ from .assembly import (
     make_poller,
     make_pool,
     make_service,
+    make_tls,
     make_wsgi_handler,
     program_loggers,
 )
@@ -118,7 +118,7 @@ class Server:
         self.sockets = tuple(sockets)
         self.handle_signals = handle_signals
         self.loaded = load_app(app, config)
-        self.tls = None if config.tls is None else make_ssl_context(config.tls)
+        self.tls = make_tls(config)
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
         self.service: Any = None

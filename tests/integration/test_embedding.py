@@ -457,6 +457,28 @@ def test_importing_the_package_is_cheap() -> None:
     assert done.stdout == f"[] {gateway.__version__} []\n", done.stderr
 
 
+# What a server needs for some options, errors or responses only, and none to start.
+RARELY_NEEDED = frozenset(("difflib", "email", "pathlib", "platform", "shutil", "tempfile", "tomllib", "gateway.tls"))
+
+
+def test_starting_a_server_loads_no_more_than_it_needs() -> None:
+    done = run_script(
+        f"""
+        import sys
+        import asyncio                          # what it loads is not ours to choose
+        before = set(sys.modules)
+        import gateway
+
+        async def app(scope, receive, send):
+            raise RuntimeError("no lifespan")
+
+        with gateway.Server(app, bind="127.0.0.1:0").run_in_thread() as server:
+            print(sorted((set(sys.modules) - before) & {set(RARELY_NEEDED)}), server.started)
+        """
+    )
+    assert done.stdout == "[] True\n", done.stderr
+
+
 def test_public_names() -> None:
     assert gateway.Server is Server
     assert gateway.Config.__name__ == "Config"

@@ -5,6 +5,7 @@ from gateway._speedups.kernels.fields cimport FieldBlock
 cimport cython
 
 cdef int F_DATE, F_SERVER, FIELDS_OK
+cdef tuple DAYS, MONTHS
 
 cdef class Service:
     cdef readonly Limits limits
@@ -26,5 +27,7 @@ cdef class Service:
     cpdef bytes own_fields(self, int seen)
 
 
+@cython.locals(date=tuple)
+cpdef bytes imf_fixdate(long long moment)
 @cython.locals(block=FieldBlock)
 cpdef bytes encode_own(object fields)

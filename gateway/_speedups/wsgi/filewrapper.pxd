@@ -1,6 +1,5 @@
 cimport cython
 
-cdef object TEMPORARY_FILE
 
 
 cdef class FileWrapper:

@@ -1,6 +1,6 @@
 """What all connections of one process share: limits, the application, the clock, and what is counted."""
 
-from email.utils import formatdate
+from time import gmtime
 
 from ..kernels.base import Clock, Handler
 from ..kernels.fields import F_DATE, F_SERVER, FIELDS_OK, FieldBlock
@@ -11,6 +11,9 @@ from .limits import Limits, Timeouts
 HEADER_MAP_DROP = 0
 HEADER_MAP_REFUSE = 1
 HEADER_MAP_DANGEROUS = 2
+
+DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 
 
 class Service:
@@ -98,9 +101,15 @@ class Service:
         if not (seen & F_SERVER):
             lines = self.server_line + lines
         if self.date_header and self.second >= 0 and not (seen & F_DATE):
-            date = formatdate(self.second, usegmt=True)
-            lines = b"Date: " + date.encode("ascii") + b"\r\n" + lines
+            lines = b"Date: " + imf_fixdate(self.second) + b"\r\n" + lines
         return lines
+
+
+def imf_fixdate(moment: int) -> bytes:
+    """`moment`, seconds since 1970, as an IMF-fixdate (RFC 9110 5.6.7): English, whatever the locale is."""
+    year, month, day, hour, minute, second, weekday = gmtime(moment)[:7]
+    date = (DAYS[weekday], day, MONTHS[month - 1], year, hour, minute, second)
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % date
 
 
 def encode_own(fields: object) -> bytes:

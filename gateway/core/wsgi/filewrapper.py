@@ -3,11 +3,7 @@
 import io
 import os
 import stat
-import tempfile
 from typing import Any
-
-# What NamedTemporaryFile returns: a proxy that only adds deletion.
-TEMPORARY_FILE = tempfile._TemporaryFileWrapper  # noqa: SLF001
 
 
 class FileWrapper:
@@ -45,8 +41,12 @@ class FileWrapper:
         Sets `offset` and `count` (bytes) and returns the file's descriptor; -2 if only `read` can tell what
         the content is.
         """
+        # Not at the top: it brings compression and hashing into every process.
+        from tempfile import _TemporaryFileWrapper
+
         file = self.filelike
-        if type(file) is TEMPORARY_FILE:
+        # What NamedTemporaryFile returns: a proxy that only adds deletion.
+        if type(file) is _TemporaryFileWrapper:
             file = file.file
         try:
             if reads_as(file, io.BufferedReader) or reads_as(file, io.BufferedRandom):
