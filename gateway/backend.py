@@ -102,14 +102,13 @@ def choose() -> Backend:
 
 
 def _modules_in(build: str) -> tuple[str, ...]:
-    """The modules that the package of `build` has; looked up, not imported."""
-    prefix = f"{__package__}.{build}."
-    try:
-        package = importlib.import_module(prefix[:-1])
-    except ModuleNotFoundError:
-        return ()
-    found = pkgutil.walk_packages(package.__path__, prefix)
-    return tuple(info.name.removeprefix(prefix) for info in found if not info.ispkg)
+    """The modules in the rooms of `build`; looked up, not imported."""
+    folder = os.path.join(os.path.dirname(__file__), build)
+    return tuple(
+        f"{room.name}.{module.name}"
+        for room in pkgutil.iter_modules([folder])
+        for module in pkgutil.iter_modules([os.path.join(folder, room.name)])
+    )
 
 
 def _warn(problem: str) -> None:
