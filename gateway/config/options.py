@@ -666,6 +666,14 @@ OPTIONS: tuple[Option, ...] = (
         flags=("--access-logformat", "--access-log-fmt"),
         placeholder="FORMAT",
     ),
+    timeout(
+        "access_log_flush",
+        "",
+        0.5,
+        "most time for which access lines are collected, to be written together; 0: each at once, as on a terminal",
+        group="Logging",
+        off=False,
+    ),
     Option(
         "use_colors",
         values.AUTO_SWITCH,

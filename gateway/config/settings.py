@@ -146,6 +146,8 @@ class LogSettings:
     """A path, "-" for stdout, or None for no access log."""
     access_log_format: str
     """The name of a format or a format."""
+    access_log_flush: float
+    """Seconds that lines are collected for at most, 0 to write each at once."""
     use_colors: bool | None
     """None: as the terminal and NO_COLOR want."""
 

@@ -72,13 +72,13 @@ def program_loggers(settings: LogSettings) -> log.Loggers:
     error = logging.getLogger(log.ERROR_LOGGER)
     if settings.access_logfile is not None:
         try:
-            file = log.AccessFile(settings.access_logfile, error.error)
+            file = log.AccessFile(settings.access_logfile, error.error, settings.access_log_flush)
         except OSError as problem:
             raise ConfigError(f"access_logfile: can't open {settings.access_logfile}: {problem.strerror}")
         return log.Loggers(error, file.write, None, file)
     access = logging.getLogger(log.ACCESS_LOGGER)
     if access.handlers:
-        return log.Loggers(error, lambda line: access.info("%s", log.text_of(line)))
+        return log.Loggers(error, lambda data: access.info("%s", log.text_of(data)))
     return log.Loggers(error, None)
 
 
@@ -115,8 +115,8 @@ def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, log
     )
 
 
-def make_service(backend: Backend, config: Config, handler: Any, logger: logging.Logger, access: Any) -> Any:
-    """What all connections share. `access` takes finished access lines, None for no log. Raises ConfigError."""
+def make_service(backend: Backend, config: Config, handler: Any, logger: logging.Logger, access_log: Any) -> Any:
+    """What all connections share. `access_log` is an AccessLogger, or None. Raises ConfigError."""
     limits = backend.module("http.limits")
     service = backend.module("http.service")
     response = config.response
@@ -126,7 +126,7 @@ def make_service(backend: Backend, config: Config, handler: Any, logger: logging
         clock=backend.module("kernels.base").Clock(time.monotonic()),
         handler=handler,
         log=logger,
-        access_log=make_access_log(backend, config.log, access),
+        access_log=access_log,
         forwarded=make_forwarded(backend, config),
         server_header=b"gateway" if response.server_header else b"",
         date_header=response.date_header,
@@ -155,14 +155,49 @@ def make_poller(
     return None
 
 
-def make_access_log(backend: Backend, settings: LogSettings, access: Any) -> Any:
-    """What makes access lines, None for no log. Raises ConfigError."""
-    if access is None:
-        return None
-    try:
-        return backend.module("kernels.accesslog").AccessLogger(settings.access_log_format, access)
-    except ValueError as error:
-        raise ConfigError(f"--access-log-format: {error}")
+class AccessLog:
+    """Makes access lines, and has them written in time.
+
+    `logger` is an AccessLogger, or None when there is no access log. Raises ConfigError: the format is not one.
+    """
+
+    def __init__(
+        self, backend: Backend, settings: LogSettings, loggers: log.Loggers, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.logger: Any = None
+        self._loop = loop
+        self._file = loggers.access_file
+        self._timer: asyncio.TimerHandle | None = None
+        if loggers.access is None:
+            return
+        limit = 0 if self._file is None else self._file.limit
+        make = backend.module("kernels.accesslog").AccessLogger
+        try:
+            self.logger = make(settings.access_log_format, loggers.access, limit, self._wait)
+        except ValueError as error:
+            raise ConfigError(f"--access-log-format: {error}")
+        if self._file is not None:
+            self._file.attach(self.logger.flush)
+
+    def close(self) -> None:
+        """Write what is collected; later lines are not looked after."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._file is not None and self.logger is not None:
+            self._file.detach(self.logger.flush)
+
+    def _wait(self) -> None:
+        """There is a line to write."""
+        if self._timer is None and self._file is not None:
+            self._timer = self._loop.call_later(self._file.interval, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        assert self._file is not None
+        self._file.flush()
+        if self._file.waiting:
+            self._wait()
 
 
 def make_forwarded(backend: Backend, config: Config) -> Any:

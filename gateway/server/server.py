@@ -34,6 +34,7 @@ from gateway.config.settings import Config
 from gateway.errors import EXIT_OK, AppLoadError
 
 from .assembly import (
+    AccessLog,
     addresses_of,
     asgi3,
     load_app,
@@ -131,6 +132,7 @@ class Server:
         self._watchdog = watchdog
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lifespan: Lifespan | None = None
+        self._access_log: AccessLog | None = None
         self._signals: Signals | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._addresses: list[tuple[str, int] | str] = []
@@ -284,7 +286,8 @@ class Server:
             self.pool = make_pool(self.backend, config, loop, self.log)
             self.pool.start()
             handler = make_wsgi_handler(self.backend, config, self.loaded.app, self.pool, self.log)
-        self.service = make_service(self.backend, config, handler, self.log, self.loggers.access)
+        self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
+        self.service = make_service(self.backend, config, handler, self.log, self._access_log.logger)
         self.poller = make_poller(self.backend, config, loop, self.service, self.log)
         if self.poller is not None and self.pool is not None:
             self.poller.executor = self.pool.executor
@@ -553,6 +556,8 @@ class Server:
         # A thread that is still busy was given its time before.
         if self.pool is not None and not await self.pool.stop(POLL if self.pool.busy else CLEANUP):
             self.log.warning("%d threads still run application code; they end with the process", self.pool.busy)
+        if self._access_log is not None:
+            self._access_log.close()
         if self._signals is not None:
             self._signals.remove()
 

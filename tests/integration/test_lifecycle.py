@@ -412,3 +412,63 @@ def test_usr1_opens_log_files_anew(tmp_path: Path) -> None:
         until(path.exists)
         server.get("/hello?after")
         until(lambda: "after" in path.read_text())
+
+
+def test_usr1_loses_no_access_line(tmp_path: Path) -> None:
+    """What was collected before the signal is in the old file, even if that was moved away."""
+    path, moved = tmp_path / "access.log", tmp_path / "moved"
+    options = ("--access-logfile", str(path), "--access-log-flush=1h", "--access-log-format=%(q)s")
+    with Server(PROBES["asgi"], *options) as server:
+        server.get("/hello?before")
+        path.rename(moved)
+        assert moved.read_text() == ""
+        server.signal(signal.SIGUSR1)
+        until(path.exists)
+        assert moved.read_text() == "before\n"
+        server.get("/hello?after")
+        assert server.terminate() == 0
+    assert path.read_text() == "after\n"
+    assert moved.read_text() == "before\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_collected_access_lines_are_written_at_the_end(number: signal.Signals, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    options = ("--access-logfile", str(path), "--access-log-flush=1h", "--access-log-format=%(q)s")
+    with Server(PROBES["asgi"], *options) as server:
+        for _ in range(3):
+            server.get("/hello?x")
+        assert path.read_text() == ""
+        server.signal(number)
+        assert server.wait() == 0
+    assert path.read_text() == "x\n" * 3
+
+
+def test_access_lines_are_written_after_a_while_or_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    options = ("--access-logfile", str(path), "--access-log-format=%(q)s")
+    with Server(PROBES["asgi"], *options, "--access-log-flush=50ms") as server:
+        for number in range(1, 4):
+            server.get("/hello?x")
+            until(lambda count=number: path.read_text() == "x\n" * count)  # type: ignore[misc]
+    with Server(PROBES["asgi"], *options, "--access-log-flush=0") as server:
+        for number in range(4, 7):
+            # The line is there before the connection takes its next request.
+            with server.connect() as client:
+                client.send(request("GET", "/hello?x") + request("GET", "/hello?y"))
+                client.response()
+                client.response()
+            assert path.read_text().startswith("x\n" * 3 + "x\ny\n" * (number - 4) + "x\n")
+            until(lambda count=number: path.read_text() == "x\n" * 3 + "x\ny\n" * (count - 3))  # type: ignore[misc]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_stops_only_the_access_log() -> None:
+    with Server(PROBES["asgi"], "--access-logfile=/dev/full", "--access-log-flush=10ms") as server:
+        for _ in range(20):
+            assert server.get("/hello").status == 200
+        server.wait_for_line("Access log /dev/full: can't write: No space left on device; lines lost: ")
+        assert server.terminate() == 0
+    reports = [line for line in server.log.splitlines() if "lines lost" in line]
+    assert len(reports) <= 2
+    assert sum(int(line.rpartition(" ")[2]) for line in reports) == 20

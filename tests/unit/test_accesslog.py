@@ -31,7 +31,11 @@ class Log:
         self.lines: list[str] = []
 
     def logger(self, format: str) -> Any:
-        return self.build.module("kernels.accesslog").AccessLogger(format, self.lines.append)
+        return self.build.module("kernels.accesslog").AccessLogger(format, self.take)
+
+    def take(self, data: bytes) -> None:
+        assert data.endswith(b"\n")
+        self.lines.append(data[:-1].decode("ascii"))
 
     def stream(self, request: bytes = REQUEST, fields: Any = (), **attributes: Any) -> SimpleNamespace:
         head = self.build.module("kernels.head").RequestHead()
@@ -352,9 +356,56 @@ def test_documented(log: Log) -> None:
 
 
 def test_an_error_of_write_is_passed_on(log: Log) -> None:
-    def full(_: str) -> None:
+    def full(_: bytes) -> None:
         raise OSError("disk full")
 
     logger = log.build.module("kernels.accesslog").AccessLogger("short", full)
     with pytest.raises(OSError, match="disk full"):
         logger.log(log.stream(), 1001.0)
+
+
+def collecting(log: Log, limit: int, format: str = "%(s)s") -> tuple[Any, list[bytes], list[None]]:
+    """A logger that collects, what it wrote, and how often it has said that a line waits."""
+    written: list[bytes] = []
+    waits: list[None] = []
+    make = log.build.module("kernels.accesslog").AccessLogger
+    return make(format, written.append, limit, lambda: waits.append(None)), written, waits
+
+
+def test_lines_are_collected(log: Log) -> None:
+    logger, written, waits = collecting(log, 13)
+    stream = log.stream()
+    for count, expected in ((1, []), (2, []), (3, []), (4, [b"200\n" * 4]), (5, [b"200\n" * 4])):
+        logger.log(stream, 1001.0)
+        assert written == expected
+        # Said once, by the first line there is.
+        assert len(waits) == (1 if count < 5 else 2)
+    logger.flush()
+    logger.flush()
+    assert written == [b"200\n" * 4, b"200\n"]
+
+
+def test_nothing_waits_when_each_line_is_written_at_once(log: Log) -> None:
+    logger, written, waits = collecting(log, 0)
+    logger.log(log.stream(), 1001.0)
+    logger.log_refusal(None, 400, None)
+    assert (written, waits) == ([b"200\n", b"400\n"], [])
+
+
+def test_a_line_that_fails_leaves_nothing_of_itself(log: Log) -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    logger, written, _ = collecting(log, 1000, "%(s)s %({x}e)s")
+    logger.log(log.stream(), 1001.0)
+    with pytest.raises(ZeroDivisionError):
+        logger.log(log.stream(environ={"x": Broken()}), 1001.0)
+    logger.flush()
+    assert written == [b"200 -\n"]
+
+
+def test_text_of_a_format_may_be_any(log: Log) -> None:
+    logger, written, _ = collecting(log, 0, "\u20ac\udcff %(s)s \xe9")
+    logger.log(log.stream(), 1001.0)
+    assert written == ["\u20ac\\udcff 200 \xe9\n".encode()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -139,14 +141,14 @@ def test_reopen(tmp_path):
     error, access = tmp_path / "error.log", tmp_path / "access.log"
     loggers = configure(error_logfile=error, access_logfile=access)
     loggers.error.info("one")
-    loggers.access("one")
+    loggers.access(b"one\n")
     for path in (error, access):
         path.rename(path.with_suffix(".old"))
     loggers.error.info("two")
-    loggers.access("two")
+    loggers.access(b"two\n")
     loggers.reopen()
     loggers.error.info("three")
-    loggers.access("three")
+    loggers.access(b"three\n")
     for path in (error, access):
         assert path.with_suffix(".old").read_text().count("\n") == 2
         assert path.read_text().count("three\n") == 1
@@ -185,7 +187,7 @@ def test_reopen_that_fails_keeps_the_files(tmp_path, monkeypatch):
     moved = tmp_path / "moved"
     folder.rename(moved)
     loggers.reopen()
-    loggers.access("line")
+    loggers.access(b"line\n")
     loggers.close()
     assert (moved / "a").read_text() == "line\n"
     text = (moved / "e").read_text()
@@ -203,12 +205,11 @@ def test_access_file(tmp_path):
     path = tmp_path / "access.log"
     path.write_bytes(b"before\n")
     loggers = configure(access_logfile=path)
-    loggers.access("one")
+    loggers.access(b"one\n")
     # Each line is there at once.
     assert path.read_bytes() == b"before\none\n"
     loggers.access(b"two\n")
-    loggers.access("\u00fc \udcff")
-    assert path.read_bytes() == b"before\none\ntwo\n\xc3\xbc \\udcff\n"
+    assert path.read_bytes() == b"before\none\ntwo\n"
     loggers.close()
 
 
@@ -219,9 +220,9 @@ def test_access_file_that_can_not_be_opened(tmp_path):
 
 def test_access_log_on_stdout(capfd):
     loggers = configure(access_logfile="-")
-    loggers.access("a line")
+    loggers.access(b"a line\n")
     loggers.reopen()
-    loggers.access("another")
+    loggers.access(b"another\n")
     loggers.close()
     assert capfd.readouterr().out == "a line\nanother\n"
     os.fstat(1)  # still open
@@ -232,36 +233,207 @@ def test_a_short_write_is_completed(tmp_path, monkeypatch):
     loggers = configure(access_logfile=path)
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
-    loggers.access("a long line")
+    loggers.access(b"a long line\n")
     assert path.read_text() == "a long line\n"
     loggers.close()
 
 
-def test_a_line_that_can_not_be_written_is_reported_once(tmp_path, monkeypatch, capsys):
+class Reports(list):
+    """What an access file reports; `now` is its clock."""
+
+    now = 1000.0
+
+    def file(self, path, interval=0.0) -> log.AccessFile:
+        return log.AccessFile(str(path), self.append, interval)
+
+
+@pytest.fixture
+def reports(monkeypatch):
+    found = Reports()
+    monkeypatch.setattr(log, "monotonic", lambda: found.now)
+    return found
+
+
+def failing(error=28):
+    def write(fd, data):
+        raise OSError(error, os.strerror(error))
+
+    return write
+
+
+def test_lost_lines_are_counted_and_reported_now_and_then(tmp_path, monkeypatch, reports):
     path = tmp_path / "access.log"
-    loggers = configure(access_logfile=path)
+    file = reports.file(path)
     real = os.write
-
-    def full(fd, data):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "write", full)
-    loggers.access("lost")
-    loggers.access("lost")
+    monkeypatch.setattr(os, "write", failing())
+    file.write(b"lost\nlost\n")
+    file.write(b"lost\n")
+    message = f"Access log {path}: can't write: No space left on device; lines lost: "
+    assert reports == [message + "2"]
     monkeypatch.setattr(os, "write", real)
-    loggers.access("kept")
-    monkeypatch.setattr(os, "write", full)
-    loggers.access("lost")
-    assert path.read_text() == "kept\n"
-    assert loggers.access_file.lost == 3
-    assert capsys.readouterr().err.count(f"Access log {path}: can't write, lines are lost: No space left") == 2
-    loggers.close()
+    file.write(b"kept\n")
+    assert len(reports) == 1
+    reports.now += 60
+    monkeypatch.setattr(os, "write", failing())
+    file.write(b"lost\n")
+    assert reports[1:] == [message + "2"]
+    file.write(b"lost\n")
+    monkeypatch.undo()
+    file.close()
+    assert reports[2:] == [message + "1"]
+    assert file.lost == 5
+    assert path.read_bytes() == b"kept\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_full_disk(reports):
+    file = reports.file("/dev/full")
+    for _ in range(3):
+        assert file.write(b"a\nb\n") == 0
+    assert not file.waiting
+    file.close()
+    assert file.lost == 6
+    assert reports[0] == "Access log /dev/full: can't write: No space left on device; lines lost: 2"
+
+
+def test_the_line_after_a_torn_one_is_whole(tmp_path, monkeypatch, reports):
+    """The disk has had room for the beginning of a line only."""
+    path = tmp_path / "access.log"
+    file = reports.file(path)
+    real = os.write
+    room = [8]
+
+    def write(fd, data):
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        written = real(fd, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    file.write(b"first\nsecond\nthird\n")
+    file.write(b"fourth\n")
+    room[0] = 1000
+    file.write(b"fifth\n")
+    file.write(b"sixth\n")
+    file.close()
+    assert path.read_bytes() == b"first\nse\nfifth\nsixth\n"
+    assert file.lost == 3
+
+
+@contextlib.contextmanager
+def piped_stdout(monkeypatch):
+    """Standard output is a pipe; both ends, unbuffered files."""
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb", buffering=0) as reader, open(write_end, "wb", buffering=0) as writer:
+        monkeypatch.setattr(sys, "stdout", writer)
+        yield reader, writer
+        monkeypatch.undo()
+
+
+def test_closed_pipe(monkeypatch, reports):
+    with piped_stdout(monkeypatch) as (reader, _):
+        file = log.AccessFile("-", reports.append)
+        reader.close()
+        file.write(b"a\n")
+        file.write(b"b\n")
+    assert file.lost == 2
+    assert reports == ["Access log -: can't write: Broken pipe; lines lost: 1"]
+
+
+def test_writes_to_a_pipe_are_not_torn(monkeypatch):
+    """Another process's lines may come between two writes, and into one of more than PIPE_BUF bytes."""
+    writes: list[bytes] = []
+    lines = [b"x" * size + b"\n" for size in (10, 4000, 300, 4095, 0, 9000, 5, 4090, 1)]
+    with piped_stdout(monkeypatch) as _:
+        monkeypatch.setattr(os, "write", lambda fd, data: writes.append(bytes(data)) or len(data))
+        log.AccessFile("-", print).write(b"".join(lines))
+    assert b"".join(writes) == b"".join(lines)
+    assert all(data.endswith(b"\n") for data in writes)
+    assert all(len(data) <= select.PIPE_BUF or data.count(b"\n") == 1 for data in writes)
+    assert len(writes) < len(lines)
+
+
+def test_full_pipe(monkeypatch, reports):
+    """A pipe that is not waited for: lines wait, up to a bound, and come whole and in order."""
+    line = b"x" * 996 + b"\n"
+    sent = b"".join(b"%03d" % number + line for number in range(500))
+    with piped_stdout(monkeypatch) as (reader, writer):
+        os.set_blocking(writer.fileno(), False)
+        os.set_blocking(reader.fileno(), False)
+        file = log.AccessFile("-", reports.append, 0.5)
+        for at in range(0, len(sent), 5000):
+            file.write(sent[at : at + 5000])
+        assert file.waiting
+        assert file.lost == 0
+        received = b""
+        while len(received) < len(sent):
+            received += reader.read(1 << 20)
+            file.flush()
+        assert received == sent
+        assert not file.waiting
+        for _ in range(20):
+            file.write(sent[:100_000])
+        lost = file.lost
+        assert 0 < lost < 2000
+        assert len(reports) == 1
+        file.close()
+    assert file.lost - lost == log.WAITING // 1000
+    assert sum(int(report.rpartition(" ")[2]) for report in reports) == file.lost
+    assert reports[0].startswith("Access log -: can't write: the reader is too slow; lines lost: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_lines_for_a_terminal_are_not_collected(tmp_path):
+    import pty
+
+    master, slave = pty.openpty()
+    try:
+        assert log.AccessFile(os.ttyname(slave), print, 0.5).limit == 0
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert log.AccessFile(str(tmp_path / "a"), print, 0.5).limit == log.COLLECTED
+    assert log.AccessFile(str(tmp_path / "a"), print, 0.0).limit == 0
+
+
+def test_what_is_collected_is_written_before_reopening_and_closing(tmp_path, reports):
+    path = tmp_path / "a"
+    file = reports.file(path, 0.5)
+    collected = [b"one\n"]
+    file.attach(lambda: collected and file.write(collected.pop()))
+    path.rename(tmp_path / "old")
+    file.reopen()
+    collected.append(b"two\n")
+    file.close()
+    assert (tmp_path / "old").read_bytes() == b"one\n"
+    assert path.read_bytes() == b"two\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_collected_lines_are_written_once_whatever_ends(tmp_path):
+    """At the end of the process, and not by a child that has them too."""
+    path = tmp_path / "a"
+    code = f"""
+import os, sys
+from gateway.log import AccessFile
+file = AccessFile({str(path)!r}, print, 0.5)
+collected = [b"line\\n"]
+file.attach(lambda: collected and file.write(collected.pop()))
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+    assert not os.path.getsize({str(path)!r})
+sys.exit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 3
+    assert path.read_bytes() == b"line\n"
 
 
 def test_lines_after_close_are_lost_quietly(tmp_path, capsys):
     loggers = configure(access_logfile=tmp_path / "a")
     loggers.close()
-    loggers.access("x")
+    loggers.access(b"x\n")
     assert loggers.access_file.lost == 1
 
 
@@ -277,7 +449,7 @@ def test_lines_for_an_embedding_program():
     logger.setLevel(logging.INFO)
     logger.propagate = False
     loggers = configure()
-    loggers.access("100% %s\n")
+    loggers.access(b"100% %s\n")
     assert lines == ["100% %s"]
 
 

@@ -25,18 +25,19 @@ network.protocol.version, http.response.status_code, http.response.body.size (by
 http.request.line instead of method and url.
 
 A line must stay one line, and a quoted value in its quotes, whatever a client sends (CWE-117): in text formats every
-byte of it but printable ASCII is written as \\xNN, and so are quotes and backslashes.
+byte of it but printable ASCII is written as \\xNN, and so are quotes and backslashes; JSON has its own escapes.
 """
 
 import base64
 import binascii
-import json
 import os
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
+
+from .lines import LineBuffer
 
 NAMED_FORMATS = {
     "combined": '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
@@ -110,32 +111,41 @@ _ATOM = re.compile(r"%(?:%|\((\{[^{}]*\}[ioe]|[^(){}]*)\)([-+ 0]*\d*(?:\.\d+)?)(
 # RFC 9110 5.6.2: token = 1*tchar.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-_UNSAFE = re.compile(r"[^ !#-\[\]-~]")
-
 # Not those of the process's locale.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_json = json.JSONEncoder(separators=(",", ":")).encode
-
 
 class AccessLogger:
-    """Formats lines by `format` and gives them to `write`, as str without a line end.
+    """Formats lines by `format` and gives them to `write`: bytes, whole lines, each with its line end.
+
+    They are collected until there are `limit` bytes or `flush` is called; with 0 each line is written at once.
+    `waiting` is called when a line is the first to be kept, for someone to see to it that it is flushed. All of it
+    belongs to one thread.
 
     Raises ValueError, with a message for the user, when `format` is not one.
     """
 
-    __slots__ = ("_atoms", "_end", "_is_json", "_second", "_time", "_write")
+    __slots__ = ("_atoms", "_end", "_is_json", "_limit", "_lines", "_process", "_second", "_time", "_waiting", "_write")
 
-    def __init__(self, format: str, write: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        format: str,
+        write: Callable[[bytes], object],
+        limit: int = 0,
+        waiting: Callable[[], object] = int,
+    ) -> None:
         self._write = write
-        # Of the latest line; formatted once a second.
+        self._waiting = waiting
+        self._limit = limit
+        self._lines = LineBuffer()
+        # What changes once a second at most, as of the latest line.
         self._second = -1
         self._time = ""
+        self._process = 0
         self._is_json = format == "json"
-        # For each atom the text before it, what it asks for, the argument, and how it is formatted if not by str();
-        # then the text after the last one.
         self._atoms: list = []
-        self._end = ""
+        # The text after the last of them.
+        self._end = b""
         if not self._is_json:
             self._compile(NAMED_FORMATS.get(format, format))
 
@@ -144,8 +154,7 @@ class AccessLogger:
 
         `stream` is an HTTPStream. What `write` raises is passed on.
         """
-        self._write(self._line(stream, now - stream.started))
-        return 0
+        return self._log(stream, now - stream.started)
 
     def log_refusal(self, client: Any, status: int, request_line: str | bytes | None, size: int = 0) -> int:
         """Write the line of a request that never became a stream. Returns 0.
@@ -153,7 +162,13 @@ class AccessLogger:
         `client` is a (host, port) tuple or None, `request_line` what could be read of it or None, `size` the bytes of
         content it was answered with.
         """
-        self._write(self._line(_Refusal(client, status, request_line, size), 0.0))
+        return self._log(_Refusal(client, status, request_line, size), 0.0)
+
+    def flush(self) -> int:
+        """Write what is collected. Returns 0."""
+        data = self._lines.take()
+        if data:
+            self._write(data)
         return 0
 
     def _compile(self, format: str) -> int:
@@ -169,89 +184,192 @@ class AccessLogger:
             else:
                 atom, argument = _find_atom(match[1], match[3])
                 specification = f"%{match[2]}{match[3]}" if match[2] else None
-                self._atoms.append((text, atom, argument, specification))
+                self._atoms.append(_Atom(_encode(text), atom, argument, specification))
                 text = ""
-        self._end = text + format[position:]
+        self._end = _encode(text + format[position:]) + b"\n"
         if not self._atoms:
             names = ", ".join((*NAMED_FORMATS, "json"))
             raise ValueError(f"{format!r} is none of {names}, and has no atom such as %(h)s in it")
         return 0
 
-    def _line(self, record: Any, duration: float) -> str:
+    def _log(self, record: Any, duration: float) -> int:
+        lines = self._lines
         wall = time.time()
         second = int(wall)
         if second != self._second:
             self._second = second
             self._time = _format_utc(second) if self._is_json else _format_time(second)
+            self._process = os.getpid()
         # The clock that durations are taken from does not go back, but its readings may be older than the line.
         microseconds = max(0, int(duration * 1e6))
-        if self._is_json:
-            return _json(_attributes(record, f"{self._time}.{int((wall - second) * 1000):03d}Z", microseconds))
-        parts = []
-        for text, atom, argument, specification in self._atoms:
-            value = self._value(record, atom, argument, microseconds)
-            parts.append(text)
-            parts.append(str(value) if specification is None else specification % value)
-        parts.append(self._end)
-        return "".join(parts)
+        start = lines.size()
+        try:
+            if self._is_json:
+                self._put_json(record, int((wall - second) * 1000), microseconds)
+            else:
+                self._put_text(record, microseconds)
+        except BaseException:
+            lines.cut(start)
+            raise
+        if lines.size() >= self._limit:
+            self.flush()
+        elif start == 0:
+            self._waiting()
+        return 0
 
-    def _value(self, record: Any, atom: int, argument: Any, microseconds: int) -> Any:
-        """What stands for an atom. `argument` is the name of a field (bytes) or of an environ variable (str)."""
-        if atom == _TIME:
-            return self._time
-        if atom == _STATUS:
+    def _put_text(self, record: Any, microseconds: int) -> int:
+        lines = self._lines
+        head = record.head
+        for atom in self._atoms:
+            lines.put(atom.text)
+            if atom.specification is None:
+                self._put_atom(record, head, atom, microseconds)
+            else:
+                start = lines.size()
+                self._put_atom(record, head, atom, microseconds)
+                value = lines.cut(start).decode("ascii")
+                lines.put(atom.specification % (int(value) if atom.specification.endswith("d") else value))
+        lines.put(self._end)
+        return 0
+
+    def _put_atom(self, record: Any, head: Any, atom: "_Atom", microseconds: int) -> int:
+        """Put what stands for an atom. `head` is that of the record."""
+        lines = self._lines
+        kind = atom.kind
+        if kind == _REQUEST_FIELD:
+            _put_quoted(lines, None if head is None else head.get(atom.argument))
+        elif kind == _REQUEST_LINE:
+            if head is None:
+                _put_quoted(lines, record.line)
+            else:
+                lines.put(head.method)
+                lines.put(b" ")
+                lines.put_escaped(head.target)
+                lines.put(b" HTTP/")
+                lines.put(head.http_version)
+        elif kind == _HOST:
+            _put_host(lines, record.client)
+        elif kind == _TIME:
+            lines.put(self._time)
+        elif kind == _USER:
+            name = _user_name(head)
+            if name:
+                # It stands in the line without quotes: a space in it would end it.
+                lines.put_word(name)
+            else:
+                lines.put(b"-")
+        elif kind == _STATUS:
             # 0: the exchange has ended before there was a response.
-            return record.status or "-"
-        if atom == _STATUS_NUMBER:
-            return record.status
-        if atom == _SIZE:
-            return record.body_sent or "-"
-        if atom == _SIZE_NUMBER:
-            return record.body_sent
-        if atom == _HOST:
-            return _host(record.client)
-        if atom == _CLIENT:
+            _put_count(lines, record.status)
+        elif kind == _SIZE:
+            _put_count(lines, record.body_sent)
+        elif kind == _STATUS_NUMBER:
+            lines.put_number(record.status, 1)
+        elif kind == _SIZE_NUMBER:
+            lines.put_number(record.body_sent, 1)
+        elif kind == _CLIENT:
             client = record.client
+            _put_host(lines, client)
             # An address that a proxy has reported may come without a port.
-            return f"{_host(client)}:{client[1]}" if client is not None and client[1] else _host(client)
-        if atom == _SECONDS:
-            return microseconds // 1000000
-        if atom == _MILLISECONDS:
-            return microseconds // 1000
-        if atom == _MICROSECONDS:
-            return microseconds
-        if atom == _DECIMAL_SECONDS:
-            return f"{microseconds // 1000000}.{microseconds % 1000000:06d}"
-        if atom == _PROCESS:
-            return f"<{os.getpid()}>"
-        if atom == _RESPONSE_FIELD:
+            if client is not None and client[1]:
+                lines.put(b":")
+                lines.put_number(client[1], 1)
+        elif kind == _SECONDS:
+            lines.put_number(microseconds // 1000000, 1)
+        elif kind == _MILLISECONDS:
+            lines.put_number(microseconds // 1000, 1)
+        elif kind == _MICROSECONDS:
+            lines.put_number(microseconds, 1)
+        elif kind == _DECIMAL_SECONDS:
+            _put_seconds(lines, microseconds)
+        elif kind == _PROCESS:
+            lines.put(b"<")
+            lines.put_number(self._process, 1)
+            lines.put(b">")
+        elif kind == _RESPONSE_FIELD:
             block = record.block
-            return "-" if block is None else _escape_bytes(block.get(argument))
-        if atom == _ENVIRON:
+            _put_quoted(lines, None if block is None else block.get(atom.argument))
+        elif kind == _ENVIRON:
             environ = record.environ
             # gunicorn takes a name in either case.
-            value = None if environ is None else environ.get(argument, environ.get(argument.upper()))
-            return "-" if value is None else _escape(str(value))
+            value = None if environ is None else environ.get(atom.argument, environ.get(atom.argument.upper()))
+            if value is None:
+                lines.put(b"-")
+            else:
+                lines.put_escaped(str(value))
+        elif head is None or kind == _NOTHING:
+            lines.put(b"-")
+        elif kind == _METHOD:
+            lines.put(head.method)
+        elif kind == _PATH:
+            _put_quoted(lines, unquote_to_bytes(head.raw_path))
+        elif kind == _QUERY:
+            _put_quoted(lines, head.query)
+        else:
+            lines.put(b"HTTP/")
+            lines.put(head.http_version)
+        return 0
+
+    def _put_json(self, record: Any, milliseconds: int, microseconds: int) -> int:
+        """Put one object; `milliseconds` are those of the time."""
+        lines = self._lines
+        lines.put(b'{"timestamp":"')
+        lines.put(self._time)
+        lines.put(b".")
+        lines.put_number(milliseconds, 3)
+        lines.put(b'Z"')
+        client = record.client
+        if client is not None:
+            lines.put(b',"client.address":')
+            lines.put_json(client[0])
+            if client[1]:
+                lines.put(b',"client.port":')
+                lines.put_number(client[1], 1)
         head = record.head
         if head is None:
-            return _escape_bytes(record.line) if atom == _REQUEST_LINE else "-"
-        if atom == _REQUEST_LINE:
-            return f"{head.method} {_escape_bytes(head.target)} HTTP/{head.http_version}"
-        if atom == _REQUEST_FIELD:
-            return _escape_bytes(head.get(argument))
-        if atom == _USER:
-            # It stands in the line without quotes: a space in it would end it.
-            name = _user_name(head.get(b"authorization"))
-            return _escape_bytes(name).replace(" ", "\\x20") if name else "-"
-        if atom == _METHOD:
-            return head.method
-        if atom == _PATH:
-            return _escape_bytes(unquote_to_bytes(head.raw_path))
-        if atom == _QUERY:
-            return _escape_bytes(head.query)
-        if atom == _PROTOCOL:
-            return f"HTTP/{head.http_version}"
-        return "-"
+            if record.line:
+                _put_member(lines, b',"http.request.line":', record.line)
+        else:
+            user = _user_name(head)
+            if user:
+                _put_member(lines, b',"user.name":', user)
+            _put_member(lines, b',"http.request.method":', head.method)
+            _put_member(lines, b',"url.scheme":', record.scheme)
+            _put_member(lines, b',"url.path":', head.raw_path)
+            query = head.query
+            if query:
+                _put_member(lines, b',"url.query":', query)
+            _put_member(lines, b',"network.protocol.version":', head.http_version)
+        if record.status:
+            lines.put(b',"http.response.status_code":')
+            lines.put_number(record.status, 1)
+        lines.put(b',"http.response.body.size":')
+        lines.put_number(record.body_sent, 1)
+        if head is not None:
+            lines.put(b',"http.server.request.duration":')
+            _put_seconds(lines, microseconds)
+            _put_member(lines, b',"user_agent.original":', head.get(b"user-agent"))
+            _put_member(lines, b',"http.request.header.referer":', head.get(b"referer"))
+        lines.put(b',"process.pid":')
+        lines.put_number(self._process, 1)
+        lines.put(b"}\n")
+        return 0
+
+
+class _Atom:
+    """One atom of a format.
+
+    The text before it, what it asks for, the name of a field (bytes) or of an environ variable (str), and how it is
+    formatted, None for as it is.
+    """
+
+    __slots__ = ("argument", "kind", "specification", "text")
+
+    def __init__(self, text: bytes, kind: int, argument: Any, specification: str | None) -> None:
+        self.text = text
+        self.kind = kind
+        self.argument = argument
+        self.specification = specification
 
 
 class _Refusal:
@@ -296,43 +414,6 @@ def _find_atom(name: str, conversion: str) -> tuple:
     return found
 
 
-def _attributes(record: Any, timestamp: str, microseconds: int) -> dict:
-    """The attributes of a JSON line."""
-    found: dict = {"timestamp": timestamp}
-    client = record.client
-    if client is not None:
-        found["client.address"] = client[0]
-        if client[1]:
-            found["client.port"] = client[1]
-    head = record.head
-    if head is None:
-        if record.line:
-            found["http.request.line"] = _decode(record.line)
-    else:
-        user = _user_name(head.get(b"authorization"))
-        if user:
-            found["user.name"] = _decode(user)
-        found["http.request.method"] = head.method
-        found["url.scheme"] = record.scheme
-        found["url.path"] = _decode(head.raw_path)
-        if head.query:
-            found["url.query"] = _decode(head.query)
-        found["network.protocol.version"] = head.http_version
-    if record.status:
-        found["http.response.status_code"] = record.status
-    found["http.response.body.size"] = record.body_sent
-    if head is not None:
-        found["http.server.request.duration"] = microseconds / 1e6
-        user_agent = head.get(b"user-agent")
-        if user_agent is not None:
-            found["user_agent.original"] = _decode(user_agent)
-        referer = head.get(b"referer")
-        if referer is not None:
-            found["http.request.header.referer"] = _decode(referer)
-    found["process.pid"] = os.getpid()
-    return found
-
-
 def _format_time(second: int) -> str:
     """Local time as Apache writes it."""
     local = time.localtime(second)
@@ -349,8 +430,9 @@ def _format_utc(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def _user_name(authorization: bytes | None) -> bytes:
+def _user_name(head: Any) -> bytes:
     """The user name of Basic credentials (RFC 7617 2); b"" without one. The password is never looked at."""
+    authorization = None if head is None else head.get(b"authorization")
     if authorization is None or authorization[:6].lower() != b"basic ":
         return b""
     try:
@@ -362,29 +444,34 @@ def _user_name(authorization: bytes | None) -> bytes:
     return name if colon else b""
 
 
-def _host(client: Any) -> str:
+def _put_host(lines: LineBuffer, client: Any) -> int:
     """The address of a client, which may be what a proxy has reported; "-" for None, a Unix socket."""
-    return "-" if client is None else _escape(client[0]).replace(" ", "\\x20")
+    return lines.put(b"-") if client is None else lines.put_word(client[0])
 
 
-def _escape_bytes(data: bytes | None) -> str:
-    """`data` by `_escape`; "-" for None and for nothing."""
-    return _escape(data.decode("latin-1")) if data else "-"
+def _put_quoted(lines: LineBuffer, data: bytes | None) -> int:
+    """`data`, escaped; "-" for None and for nothing."""
+    return lines.put_escaped(data) if data else lines.put(b"-")
 
 
-def _escape(text: str) -> str:
-    """`text`, bytes as latin-1 characters (PEP 3333), as printable ASCII that no quotes can end."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return text
-    return _UNSAFE.sub(_escape_character, text)
+def _put_count(lines: LineBuffer, number: int) -> int:
+    """`number`; "-" for 0."""
+    return lines.put_number(number, 1) if number else lines.put(b"-")
 
 
-def _escape_character(match: re.Match) -> str:
-    code = ord(match[0])
-    if code < 256:
-        return f"\\x{code:02x}"
-    return "".join([f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogatepass")])
+def _put_seconds(lines: LineBuffer, microseconds: int) -> int:
+    lines.put_number(microseconds // 1000000, 1)
+    lines.put(b".")
+    return lines.put_number(microseconds % 1000000, 6)
 
 
-def _decode(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
+def _put_member(lines: LineBuffer, key: bytes, value: bytes | str | None) -> int:
+    """A member of a JSON object, with `key` as it is written: with comma, quotes and colon. Nothing for None."""
+    if value is not None:
+        lines.put(key)
+        lines.put_json(value)
+    return 0
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
