@@ -14,6 +14,6 @@ cdef class LineBuffer:
     cpdef bytes cut(self, Py_ssize_t start)
     cpdef bytes take(self)
 
-    cdef unsigned char *_reserve(self, Py_ssize_t more) except NULL
-    cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _grow(self, Py_ssize_t more) except -1
+    cdef int _put_other(self, object text) except -1
     cdef int _escape(self, const unsigned char *data, Py_ssize_t size, int unsafe) except -1

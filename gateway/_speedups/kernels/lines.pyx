@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Compiled twin of gateway/core/kernels/lines.py, where everything is documented."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint64_t
@@ -92,6 +93,7 @@ cdef bytes _value(object value):
     return _to_bytes(str(value)) if isinstance(value, str) else memoryview(value).tobytes()
 
 
+@cython.final
 cdef class LineBuffer:
     def __cinit__(self):
         self._data = NULL
@@ -101,36 +103,41 @@ cdef class LineBuffer:
     def __dealloc__(self):
         PyMem_Free(self._data)
 
-    cdef unsigned char *_reserve(self, Py_ssize_t more) except NULL:
-        """Room for `more` bytes, to be counted by the caller."""
+    cdef int _grow(self, Py_ssize_t more) except -1:
         cdef Py_ssize_t capacity = self._capacity
         cdef void *data
-        if more > capacity - self._size or self._data == NULL:
-            if capacity < _FIRST_CAPACITY:
-                capacity = _FIRST_CAPACITY
-            while capacity - self._size < more:
-                capacity *= 2
-            data = PyMem_Realloc(self._data, <size_t>capacity)
-            if data == NULL:
-                raise MemoryError
-            self._data = <unsigned char *>data
-            self._capacity = capacity
-        return self._data + self._size
-
-    cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:
-        memcpy(self._reserve(size), data, <size_t>size)
-        self._size += size
+        if capacity < _FIRST_CAPACITY:
+            capacity = _FIRST_CAPACITY
+        while capacity - self._size <= more:
+            capacity *= 2
+        data = PyMem_Realloc(self._data, <size_t>capacity)
+        if data == NULL:
+            raise MemoryError
+        self._data = <unsigned char *>data
+        self._capacity = capacity
         return 0
+
+    cdef int _put_other(self, object text) except -1:
+        if not isinstance(text, str):
+            text = memoryview(text).tobytes()
+        else:
+            text = str(text).encode("utf-8", "backslashreplace")
+        return self.put(text)
 
     cdef int _escape(self, const unsigned char *data, Py_ssize_t size, int unsafe) except -1:
         cdef unsigned char *end
         cdef Py_ssize_t run
         while True:
             run = _safe(data, size, unsafe)
-            self._append(data, run)
+            # Room for an escape after it, too.
+            if run + 4 >= self._capacity - self._size:
+                self._grow(run + 4)
+            end = self._data + self._size
+            memcpy(end, data, <size_t>run)
+            self._size += run
             if run == size:
                 return 0
-            end = self._reserve(4)
+            end += run
             end[0] = c'\\'
             end[1] = c'x'
             end[2] = <unsigned char>_HEX[data[run] >> 4]
@@ -143,25 +150,37 @@ cdef class LineBuffer:
         return self._size
 
     cpdef int put(self, object text) except -1:
-        cdef const unsigned char *data = NULL
-        cdef Py_ssize_t size = 0
-        if not _point(text, &data, &size):
-            text = str(text).encode("utf-8", "backslashreplace") if isinstance(text, str) else memoryview(text).tobytes()
-            _point(text, &data, &size)
-        self._append(data, size)
+        cdef const void *data
+        cdef Py_ssize_t size
+        if PyBytes_CheckExact(text):
+            data = PyBytes_AS_STRING(text)
+            size = PyBytes_GET_SIZE(text)
+        elif PyUnicode_CheckExact(text) and PyUnicode_IS_ASCII(text):
+            data = PyUnicode_DATA(text)
+            size = PyUnicode_GET_LENGTH(text)
+        else:
+            return self._put_other(text)
+        if size >= self._capacity - self._size:
+            self._grow(size)
+        memcpy(self._data + self._size, data, <size_t>size)
+        self._size += size
         return 0
 
     cpdef int put_number(self, long long number, int width) except -1:
         cdef unsigned char[20] digits
+        cdef unsigned long long rest = <unsigned long long>number
         cdef int at = 20
         cdef int first = 20 - (width if width <= 19 else 19)
         if number < 0:
             raise ValueError("a number below 0")
-        while number > 0 or at > first or at == 20:
+        while rest > 0 or at > first or at == 20:
             at -= 1
-            digits[at] = <unsigned char>(c'0' + number % 10)
-            number = number // 10
-        self._append(digits + at, 20 - at)
+            digits[at] = <unsigned char>(c'0' + rest % 10)
+            rest = rest // 10
+        if 20 >= self._capacity - self._size:
+            self._grow(20)
+        memcpy(self._data + self._size, digits + at, <size_t>(20 - at))
+        self._size += 20 - at
         return 0
 
     cpdef int put_escaped(self, object value) except -1:
@@ -187,7 +206,9 @@ cdef class LineBuffer:
         cdef unsigned char *end
         cdef Py_ssize_t size = 0
         if _point(value, &data, &size) and _safe(data, size, _UNSAFE) == size:
-            end = self._reserve(size + 2)
+            if size + 2 >= self._capacity - self._size:
+                self._grow(size + 2)
+            end = self._data + self._size
             end[0] = c'"'
             memcpy(end + 1, data, <size_t>size)
             end[size + 1] = c'"'
