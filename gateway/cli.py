@@ -102,7 +102,7 @@ KINDS = {"wsgi": "WSGI", "asgi3": "ASGI 3", "asgi2": "ASGI 2"}
 def check_log_format(backend: Any, text: str) -> None:
     """Raise ConfigError when `text` is no access log format."""
     try:
-        backend.kernels.AccessLogger(text, len)
+        backend.http.AccessLogger(text, len)
     except ValueError as error:
         raise ConfigError(f"--access-log-format: {error}") from None
 

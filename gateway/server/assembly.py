@@ -171,7 +171,7 @@ class AccessLog:
         if loggers.access is None:
             return
         limit = 0 if self._file is None else self._file.limit
-        make = backend.module("kernels.accesslog").AccessLogger
+        make = backend.module("http.accesslog").AccessLogger
         try:
             self.logger = make(settings.access_log_format, loggers.access, limit, self._wait)
         except ValueError as error:

@@ -31,29 +31,34 @@ class Log:
         self.lines: list[str] = []
 
     def logger(self, format: str) -> Any:
-        return self.build.module("kernels.accesslog").AccessLogger(format, self.take)
+        return self.build.module("http.accesslog").AccessLogger(format, self.take, clock=lambda: time.time())
 
     def take(self, data: bytes) -> None:
         assert data.endswith(b"\n")
         self.lines.append(data[:-1].decode("ascii"))
 
-    def stream(self, request: bytes = REQUEST, fields: Any = (), **attributes: Any) -> SimpleNamespace:
+    def stream(self, request: bytes = REQUEST, fields: Any = (), status: int = 200, **attributes: Any) -> Any:
+        """An exchange; with a status of 0 there was no response."""
         head = self.build.module("kernels.head").RequestHead()
         received = self.build.module("kernels.buffer").InputBuffer()
         received.feed(request)
         assert head.parse(received, 0, 0, 0, 0) == 1
         block = self.build.module("kernels.fields").FieldBlock()
         assert block.encode(fields, 0) == 0
-        stream = SimpleNamespace(
-            head=head,
-            block=block,
-            client=("127.0.0.1", 54321),
-            scheme="http",
-            status=200,
-            body_sent=13,
-            started=1000.0,
-            environ=None,
+        limits = self.build.module("http.limits")
+        service = self.build.module("http.service").Service(
+            limits=limits.Limits(),
+            timeouts=limits.Timeouts(),
+            clock=self.build.module("kernels.base").Clock(0.0),
+            handler=None,
+            log=None,
         )
+        make = self.build.module("http.stream").HTTPStream
+        stream = make(service, None, head, ("127.0.0.1", 54321), ("127.0.0.1", 8000), "http")
+        if status:
+            stream.send_head(status, b"", block, False)
+        stream.body_sent = 13
+        stream.started = 1000.0
         for name, value in attributes.items():
             setattr(stream, name, value)
         return stream
@@ -138,7 +143,7 @@ def test_response_fields(log: Log) -> None:
     assert log.line("%({content-type}o)s", fields=fields) == "text/html"
     assert log.line("%({Set-Cookie}o)s", fields=fields) == "a=\\x22b\\x22"
     assert log.line("%({x}o)s", fields=fields) == "-"
-    assert log.line("%({x}o)s", block=None) == "-"
+    assert log.line("%({x}o)s", status=0) == "-"
 
 
 def test_environ_variables(log: Log) -> None:
@@ -293,7 +298,7 @@ def test_json(log: Log, noon: Any) -> None:
         "http.request.header.referer": "r",
         "process.pid": os.getpid(),
     }
-    minimal = json.loads(log.line("json", request=b"GET / HTTP/1.1\r\n\r\n", client=None, status=0, block=None))
+    minimal = json.loads(log.line("json", request=b"GET / HTTP/1.1\r\n\r\n", client=None, status=0))
     assert set(minimal) == {
         "timestamp",
         "http.request.method",
@@ -346,8 +351,8 @@ def test_bad_formats(log: Log, format: str, message: str) -> None:
 
 def test_documented(log: Log) -> None:
     """Each atom and each JSON attribute stands in the module's documentation."""
-    module = log.build.module("kernels.accesslog")
-    text = __import__("gateway.core.kernels.accesslog", fromlist=["x"]).__doc__
+    module = log.build.module("http.accesslog")
+    text = __import__("gateway.core.http.accesslog", fromlist=["x"]).__doc__
     for name in ("h l u t r s m U q H b B f a T D M L p client").split():
         assert re.search(rf"\b{name}  ", text), name
         module.AccessLogger(f"%({name})s", print)
@@ -359,7 +364,7 @@ def test_an_error_of_write_is_passed_on(log: Log) -> None:
     def full(_: bytes) -> None:
         raise OSError("disk full")
 
-    logger = log.build.module("kernels.accesslog").AccessLogger("short", full)
+    logger = log.build.module("http.accesslog").AccessLogger("short", full)
     with pytest.raises(OSError, match="disk full"):
         logger.log(log.stream(), 1001.0)
 
@@ -368,7 +373,7 @@ def collecting(log: Log, limit: int, format: str = "%(s)s") -> tuple[Any, list[b
     """A logger that collects, what it wrote, and how often it has said that a line waits."""
     written: list[bytes] = []
     waits: list[None] = []
-    make = log.build.module("kernels.accesslog").AccessLogger
+    make = log.build.module("http.accesslog").AccessLogger
     return make(format, written.append, limit, lambda: waits.append(None)), written, waits
 
 
@@ -409,3 +414,8 @@ def test_text_of_a_format_may_be_any(log: Log) -> None:
     logger, written, _ = collecting(log, 0, "\u20ac\udcff %(s)s \xe9")
     logger.log(log.stream(), 1001.0)
     assert written == ["\u20ac\\udcff 200 \xe9\n".encode()]
+
+
+def test_a_format_of_what_is_never_known(log: Log) -> None:
+    assert log.line("%(l)s [%(l)-3s]%(l)s") == "- [-  ]-"
+    assert log.line("%(l)s") == "-"

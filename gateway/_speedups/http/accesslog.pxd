@@ -1,5 +1,6 @@
 # cython: language_level=3
 
+from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.kernels.head cimport RequestHead
 from gateway._speedups.kernels.lines cimport LineBuffer
@@ -15,11 +16,13 @@ cdef object _ATOM, _TOKEN
 cdef tuple _MONTHS
 
 cdef class _Atom
+cdef class _Record
 
 
 cdef class AccessLogger:
-    cdef object _write, _waiting
+    cdef object _write, _waiting, _clock
     cdef LineBuffer _lines
+    cdef _Record _record
     cdef list _atoms
     cdef bytes _end
     cdef str _time
@@ -28,20 +31,24 @@ cdef class AccessLogger:
     cdef long _process
     cdef Py_ssize_t _limit
 
-    cpdef int log(self, object stream, double now) except -1
+    @cython.locals(record=_Record)
+    cpdef int log(self, HTTPStream stream, double now) except -1
+    @cython.locals(record=_Record)
     cpdef int log_refusal(self, object client, int status, object request_line, long long size=*) except -1
     @cython.locals(data=bytes)
     cpdef int flush(self) except -1
-    @cython.locals(text=str, position="Py_ssize_t")
+    @cython.locals(text=str, position="Py_ssize_t", atom=int, nothing=bint)
     cdef int _compile(self, str format) except -1
-    @cython.locals(lines=LineBuffer, wall=double, second=cython.longlong, microseconds=cython.longlong, start="Py_ssize_t")
-    cdef int _log(self, object record, double duration) except -1
-    @cython.locals(lines=LineBuffer, head=RequestHead, atom=_Atom, start="Py_ssize_t")
-    cdef int _put_text(self, object record, long long microseconds) except -1
-    @cython.locals(lines=LineBuffer, kind=int, block=FieldBlock, client=tuple, name=bytes)
-    cdef int _put_atom(self, object record, RequestHead head, _Atom atom, long long microseconds) except -1
+    @cython.locals(lines=LineBuffer, record=_Record, wall=double, second=cython.longlong, microseconds=cython.longlong, start="Py_ssize_t")
+    cdef int _log(self, double duration) except -1
+    @cython.locals(lines=LineBuffer, atom=_Atom, start="Py_ssize_t")
+    cdef int _put_text(self, _Record record, long long microseconds) except -1
+    @cython.locals(lines=LineBuffer, head=RequestHead, kind=int, name=bytes)
+    cdef int _put_atom(self, _Record record, _Atom atom, long long microseconds) except -1
+    @cython.locals(lines=LineBuffer, head=RequestHead, kind=int, block=FieldBlock, client=tuple)
+    cdef int _put_seldom(self, _Record record, _Atom atom, long long microseconds) except -1
     @cython.locals(lines=LineBuffer, head=RequestHead, client=tuple, user=bytes, query=bytes)
-    cdef int _put_json(self, object record, int milliseconds, long long microseconds) except -1
+    cdef int _put_json(self, _Record record, int milliseconds, long long microseconds) except -1
 
 
 cdef class _Atom:
@@ -51,11 +58,15 @@ cdef class _Atom:
     cdef str specification
 
 
-cdef class _Refusal:
-    cdef readonly object client, head, block, environ
-    cdef readonly bytes line
-    cdef readonly int status
-    cdef readonly long long body_sent
+cdef class _Record:
+    cdef tuple client
+    cdef str scheme
+    cdef RequestHead head
+    cdef bytes line
+    cdef int status
+    cdef FieldBlock block
+    cdef long long body_sent
+    cdef object environ
 
 
 cdef tuple _find_atom(str name, str conversion)

@@ -37,7 +37,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from .lines import LineBuffer
+from ..kernels.lines import LineBuffer
+from .stream import HTTPStream
 
 NAMED_FORMATS = {
     "combined": '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
@@ -119,13 +120,26 @@ class AccessLogger:
     """Formats lines by `format` and gives them to `write`: bytes, whole lines, each with its line end.
 
     They are collected until there are `limit` bytes or `flush` is called; with 0 each line is written at once.
-    `waiting` is called when a line is the first to be kept, for someone to see to it that it is flushed. All of it
-    belongs to one thread.
+    `waiting` is called when a line is the first to be kept, for someone to see to it that it is flushed. `clock` gives
+    the time, in seconds since 1970. All of it belongs to one thread.
 
     Raises ValueError, with a message for the user, when `format` is not one.
     """
 
-    __slots__ = ("_atoms", "_end", "_is_json", "_limit", "_lines", "_process", "_second", "_time", "_waiting", "_write")
+    __slots__ = (
+        "_atoms",
+        "_clock",
+        "_end",
+        "_is_json",
+        "_limit",
+        "_lines",
+        "_process",
+        "_record",
+        "_second",
+        "_time",
+        "_waiting",
+        "_write",
+    )
 
     def __init__(
         self,
@@ -133,11 +147,14 @@ class AccessLogger:
         write: Callable[[bytes], object],
         limit: int = 0,
         waiting: Callable[[], object] = int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._write = write
         self._waiting = waiting
         self._limit = limit
         self._lines = LineBuffer()
+        self._record = _Record()
         # What changes once a second at most, as of the latest line.
         self._second = -1
         self._time = ""
@@ -149,12 +166,21 @@ class AccessLogger:
         if not self._is_json:
             self._compile(NAMED_FORMATS.get(format, format))
 
-    def log(self, stream: Any, now: float) -> int:
+    def log(self, stream: HTTPStream, now: float) -> int:
         """Write the line of an exchange that has ended at `now` (monotonic seconds). Returns 0.
 
-        `stream` is an HTTPStream. What `write` raises is passed on.
+        What `write` raises is passed on.
         """
-        return self._log(stream, now - stream.started)
+        record = self._record
+        record.client = stream.client
+        record.scheme = stream.scheme
+        record.head = stream.head
+        record.line = None
+        record.status = stream.status
+        record.block = stream.block
+        record.body_sent = stream.body_sent
+        record.environ = stream.environ
+        return self._log(now - stream.started)
 
     def log_refusal(self, client: Any, status: int, request_line: str | bytes | None, size: int = 0) -> int:
         """Write the line of a request that never became a stream. Returns 0.
@@ -162,7 +188,18 @@ class AccessLogger:
         `client` is a (host, port) tuple or None, `request_line` what could be read of it or None, `size` the bytes of
         content it was answered with.
         """
-        return self._log(_Refusal(client, status, request_line, size), 0.0)
+        record = self._record
+        if isinstance(request_line, str):
+            request_line = request_line.encode("latin-1", "backslashreplace")
+        record.client = client
+        record.scheme = ""
+        record.head = None
+        record.line = request_line
+        record.status = status
+        record.block = None
+        record.body_sent = size
+        record.environ = None
+        return self._log(0.0)
 
     def flush(self) -> int:
         """Write what is collected. Returns 0."""
@@ -174,6 +211,7 @@ class AccessLogger:
     def _compile(self, format: str) -> int:
         text = ""
         position = 0
+        nothing = False
         for match in _ATOM.finditer(format):
             text += format[position : match.start()]
             position = match.end()
@@ -184,17 +222,22 @@ class AccessLogger:
             else:
                 atom, argument = _find_atom(match[1], match[3])
                 specification = f"%{match[2]}{match[3]}" if match[2] else None
+                if atom == _NOTHING and specification is None:
+                    text += "-"
+                    nothing = True
+                    continue
                 self._atoms.append(_Atom(_encode(text), atom, argument, specification))
                 text = ""
         self._end = _encode(text + format[position:]) + b"\n"
-        if not self._atoms:
+        if not self._atoms and not nothing:
             names = ", ".join((*NAMED_FORMATS, "json"))
             raise ValueError(f"{format!r} is none of {names}, and has no atom such as %(h)s in it")
         return 0
 
-    def _log(self, record: Any, duration: float) -> int:
+    def _log(self, duration: float) -> int:
         lines = self._lines
-        wall = time.time()
+        record = self._record
+        wall = self._clock()
         second = int(wall)
         if second != self._second:
             self._second = second
@@ -211,30 +254,35 @@ class AccessLogger:
         except BaseException:
             lines.cut(start)
             raise
+        finally:
+            # These hold memory.
+            record.head = None
+            record.block = None
+            record.environ = None
         if lines.size() >= self._limit:
             self.flush()
         elif start == 0:
             self._waiting()
         return 0
 
-    def _put_text(self, record: Any, microseconds: int) -> int:
+    def _put_text(self, record: "_Record", microseconds: int) -> int:
         lines = self._lines
-        head = record.head
         for atom in self._atoms:
             lines.put(atom.text)
             if atom.specification is None:
-                self._put_atom(record, head, atom, microseconds)
+                self._put_atom(record, atom, microseconds)
             else:
                 start = lines.size()
-                self._put_atom(record, head, atom, microseconds)
+                self._put_atom(record, atom, microseconds)
                 value = lines.cut(start).decode("ascii")
                 lines.put(atom.specification % (int(value) if atom.specification.endswith("d") else value))
         lines.put(self._end)
         return 0
 
-    def _put_atom(self, record: Any, head: Any, atom: "_Atom", microseconds: int) -> int:
-        """Put what stands for an atom. `head` is that of the record."""
+    def _put_atom(self, record: "_Record", atom: "_Atom", microseconds: int) -> int:
+        """Put what stands for an atom."""
         lines = self._lines
+        head = record.head
         kind = atom.kind
         if kind == _REQUEST_FIELD:
             _put_quoted(lines, None if head is None else head.get(atom.argument))
@@ -263,7 +311,16 @@ class AccessLogger:
             _put_count(lines, record.status)
         elif kind == _SIZE:
             _put_count(lines, record.body_sent)
-        elif kind == _STATUS_NUMBER:
+        else:
+            self._put_seldom(record, atom, microseconds)
+        return 0
+
+    def _put_seldom(self, record: "_Record", atom: "_Atom", microseconds: int) -> int:
+        """Put what stands for an atom that the usual formats have not."""
+        lines = self._lines
+        head = record.head
+        kind = atom.kind
+        if kind == _STATUS_NUMBER:
             lines.put_number(record.status, 1)
         elif kind == _SIZE_NUMBER:
             lines.put_number(record.body_sent, 1)
@@ -310,7 +367,7 @@ class AccessLogger:
             lines.put(head.http_version)
         return 0
 
-    def _put_json(self, record: Any, milliseconds: int, microseconds: int) -> int:
+    def _put_json(self, record: "_Record", milliseconds: int, microseconds: int) -> int:
         """Put one object; `milliseconds` are those of the time."""
         lines = self._lines
         lines.put(b'{"timestamp":"')
@@ -372,19 +429,24 @@ class _Atom:
         self.specification = specification
 
 
-class _Refusal:
-    """In place of a stream, for a request that never became one."""
+class _Record:
+    """What a line is made from: an exchange, or a request that never became one.
 
-    __slots__ = ("block", "body_sent", "client", "environ", "head", "line", "status")
+    `client` is a (host, port) tuple or None; `head` is None where only `line` (bytes or None) could be read; `status`
+    is 0 when there was no response; `block` (the application's fields), `environ` may be None; `body_sent` is bytes.
+    """
 
-    def __init__(self, client: Any, status: int, line: str | bytes | None, size: int) -> None:
-        self.client = client
-        self.status = status
-        self.line = line.encode("latin-1", "backslashreplace") if isinstance(line, str) else line
-        self.head = None
-        self.block = None
-        self.environ = None
-        self.body_sent = size
+    __slots__ = ("block", "body_sent", "client", "environ", "head", "line", "scheme", "status")
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self.scheme = ""
+        self.head: Any = None
+        self.line: bytes | None = None
+        self.status = 0
+        self.block: Any = None
+        self.body_sent = 0
+        self.environ: Any = None
 
 
 def _find_atom(name: str, conversion: str) -> tuple:
