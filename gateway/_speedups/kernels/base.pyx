@@ -14,6 +14,9 @@ cdef class Transport:
     cpdef int write_parts(self, list parts) except -1:
         raise NotImplementedError
 
+    cpdef Py_ssize_t send_now(self, bytes data) except -9:
+        return -1
+
     cpdef Py_ssize_t buffered(self) except -1:
         raise NotImplementedError
 
@@ -47,6 +50,10 @@ cdef class Connection:
         raise NotImplementedError
 
     cpdef int feed(self, bytes data) except -1:
+        self.input.feed(data)
+        return self.received(len(data))
+
+    cpdef int received(self, Py_ssize_t size) except -1:
         raise NotImplementedError
 
     cpdef int eof(self) except -1:
@@ -144,4 +151,7 @@ cdef class Executor:
         raise NotImplementedError
 
     cpdef int post(self, Task task) except -1:
+        raise NotImplementedError
+
+    cpdef int drain(self) except -1:
         raise NotImplementedError

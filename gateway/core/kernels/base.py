@@ -7,6 +7,8 @@ a connection a `Transport` to write to, and WSGI an `Executor` to run in.
 Everything here is called on the event loop's thread, unless its docstring says otherwise.
 """
 
+from .buffer import InputBuffer
+
 
 class Clock:
     """Coarse time, set by one timer of the process and read for nothing on the request path."""
@@ -19,9 +21,14 @@ class Clock:
 
 
 class Transport:
-    """Where a connection writes, and the brake it has on its peer."""
+    """Where a connection writes, and the brake it has on its peer.
+
+    `threadsafe` tells whether `send_now` may be of use to another thread than the loop's.
+    """
 
     __slots__ = ()
+
+    threadsafe = False
 
     def write(self, data: bytes) -> int:
         """Queue `data` for sending; never blocks. Returns 0."""
@@ -30,6 +37,17 @@ class Transport:
     def write_parts(self, parts: list) -> int:
         """Queue several byte strings, in order, without joining large ones. Returns 0."""
         raise NotImplementedError
+
+    def send_now(self, data: bytes) -> int:
+        """What the socket takes of `data` at once, in bytes; a failed send takes 0, and the loop finds the error.
+
+        -1 when it may not be sent this way: something is queued, the transport is closing, shut, doomed or sending a
+        file, `data` is so large that the GIL has to be released for it, or a thread may not send at all.
+
+        May be called from any thread: where `threadsafe`, it runs under the GIL from the check to the end of the send,
+        without a Python call in between, so that it can't interleave with the loop.
+        """
+        return -1
 
     def buffered(self) -> int:
         """Bytes queued here that the operating system has not taken yet."""
@@ -75,9 +93,12 @@ class Connection:
     """One peer, speaking one version of HTTP.
 
     The upper half is called by whoever owns the socket, the lower half by `Stream` on behalf of the application.
+    `input` is what has arrived and was not consumed yet.
     """
 
-    __slots__ = ()
+    __slots__ = ("input",)
+
+    input: InputBuffer
 
     def opened(self) -> int:
         """The transport is ready. Returns 0."""
@@ -85,6 +106,11 @@ class Connection:
 
     def feed(self, data: bytes) -> int:
         """Bytes arrived. Returns 0."""
+        self.input.feed(data)
+        return self.received(len(data))
+
+    def received(self, size: int) -> int:
+        """The last `size` bytes of `input` are new. Returns 0."""
         raise NotImplementedError
 
     def eof(self) -> int:
@@ -233,4 +259,8 @@ class Executor:
 
     def post(self, task: Task) -> int:
         """From any thread: have `task.step()` called on the loop, soon. Returns 0."""
+        raise NotImplementedError
+
+    def drain(self) -> int:
+        """Do the steps that were posted; loop only. Returns 0."""
         raise NotImplementedError
