@@ -34,7 +34,7 @@ HOUSE = [
 ]
 CORE = [
     ["asgi", "wsgi", "http1", "http2", "websocket"],
-    ["http"],
+    ["http", "io"],
     ["kernels"],
 ]
 # What a process has once, and `core` is handed.

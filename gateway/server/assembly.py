@@ -145,7 +145,7 @@ def make_poller(
     problem = "needs Linux"
     if sys.platform == "linux":
         high_water = service.limits.write_buffer or sys.maxsize
-        make = backend.module("kernels.io").Poller
+        make = backend.module("io.poller").Poller
         try:
             return make(loop, contextvars.copy_context(), logger, high_water, config.wsgi.sendfile)
         except (NotImplementedError, OSError) as error:

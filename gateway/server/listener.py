@@ -109,7 +109,7 @@ class Listener:
         loop.add_reader(self.sock.fileno(), self._accept)
 
     def start_polling(self, poller: Any, opened: Callable[[Any, Peer, Peer], None], log: Logger) -> None:
-        """Accept connections with a poller (kernels/io), which calls `opened(transport, client, server)`."""
+        """Accept connections with a poller (core/io), which calls `opened(transport, client, server)`."""
         self._loop = poller.loop
         self._log = log
         self._polled = poller.listen(

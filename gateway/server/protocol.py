@@ -3,7 +3,7 @@
 With asyncio transports, each connection is three objects: the asyncio transport, a `Protocol` that the transport
 calls, and the core's `HTTP1Connection`. The protocol adds as little as it can: data goes from the transport straight
 to `HTTP1Connection.feed`, which by its own rules raises nothing; if it does, the loop logs that and closes the
-connection. With a poller (kernels/io) it is two, since its transport is the protocol as well.
+connection. With a poller (core/io) it is two, since its transport is the protocol as well.
 
 On a TLS listener the first byte is looked at before the handshake: a client that speaks plain HTTP there is told so,
 in a way it understands, where a handshake would only fail.
@@ -73,6 +73,7 @@ class Acceptor:
         self.scheme = "https" if tls is not None else "http"
         self.handshake_timeout = handshake_timeout
         self.sendfile = sendfile
+        self.poller = poller
         self.log = log
         self.context = contextvars.copy_context()
         self.high_water = service.limits.write_buffer or sys.maxsize
@@ -122,6 +123,9 @@ class Acceptor:
 
     def tick(self, now: float) -> None:
         """Check the deadlines of all connections; `now` is monotonic seconds."""
+        if self.poller is not None:
+            self.poller.tick(now)
+            return
         for protocol in tuple(self.protocols):
             try:
                 protocol.connection.tick(now)

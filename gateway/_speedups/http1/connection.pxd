@@ -29,7 +29,6 @@ cdef class HTTP1Connection(Connection):
     cdef object client, server
     cdef str scheme
     cdef readonly int state
-    cdef InputBuffer input
     cdef RequestHead head
     cdef readonly HTTPStream stream
     cdef readonly long long requests
@@ -50,7 +49,8 @@ cdef class HTTP1Connection(Connection):
 
     @cython.locals(limit=cython.longlong)
     cpdef int opened(self) except -1
-    cpdef int feed(self, bytes data) except -1
+    @cython.locals(available=Py_ssize_t)
+    cpdef int received(self, Py_ssize_t size) except -1
     cpdef int eof(self) except -1
     @cython.locals(stream=HTTPStream)
     cpdef int lost(self, object error) except -1

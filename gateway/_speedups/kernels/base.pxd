@@ -1,5 +1,7 @@
 # cython: language_level=3
 
+from gateway._speedups.kernels.buffer cimport InputBuffer
+
 cdef class Connection
 cdef class Stream
 cdef class Responder
@@ -15,9 +17,9 @@ cdef class Clock:
 cdef class Transport:
     cdef public bint threadsafe
 
-    cpdef Py_ssize_t send_now(self, bytes data) except -9
     cpdef int write(self, bytes data) except -1
     cpdef int write_parts(self, list parts) except -1
+    cpdef Py_ssize_t send_now(self, bytes data) except -9
     cpdef Py_ssize_t buffered(self) except -1
     cpdef int pause_reading(self) except -1
     cpdef int resume_reading(self) except -1
@@ -30,8 +32,11 @@ cdef class Transport:
 
 
 cdef class Connection:
+    cdef public InputBuffer input
+
     cpdef int opened(self) except -1
     cpdef int feed(self, bytes data) except -1
+    cpdef int received(self, Py_ssize_t size) except -1
     cpdef int eof(self) except -1
     cpdef int lost(self, object error) except -1
     cpdef int pause_writing(self) except -1

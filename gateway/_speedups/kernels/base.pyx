@@ -15,14 +15,14 @@ cdef class Clock:
 
 
 cdef class Transport:
-    cpdef Py_ssize_t send_now(self, bytes data) except -9:
-        return -1
-
     cpdef int write(self, bytes data) except -1:
         raise NotImplementedError
 
     cpdef int write_parts(self, list parts) except -1:
         raise NotImplementedError
+
+    cpdef Py_ssize_t send_now(self, bytes data) except -9:
+        return -1
 
     cpdef Py_ssize_t buffered(self) except -1:
         raise NotImplementedError
@@ -57,6 +57,10 @@ cdef class Connection:
         raise NotImplementedError
 
     cpdef int feed(self, bytes data) except -1:
+        self.input.feed(data)
+        return self.received(len(data))
+
+    cpdef int received(self, Py_ssize_t size) except -1:
         raise NotImplementedError
 
     cpdef int eof(self) except -1:

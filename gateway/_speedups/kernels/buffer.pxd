@@ -16,6 +16,7 @@ cdef class InputBuffer:
     cpdef int starts_with_line_end(self) except -1
     cpdef Py_ssize_t find(self, bytes byte, Py_ssize_t start) except -9
     cpdef bytes peek(self, Py_ssize_t start, Py_ssize_t stop)
+    cpdef int keep(self) except -1
 
     # For other kernels: where the waiting bytes are, until the buffer is changed.
     cdef const unsigned char *pointer(self) noexcept
@@ -23,7 +24,6 @@ cdef class InputBuffer:
     # For a transport with one receive buffer for all connections: `borrow` feeds bytes that are not ours, without a
     # copy when nothing is left over; `keep` must be called before their memory is used again.
     cdef int borrow(self, const unsigned char *data, Py_ssize_t size) except -1
-    cdef int keep(self) except -1
 
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef void _advance(self, Py_ssize_t size) noexcept

@@ -88,9 +88,14 @@ cdef class InputBuffer:
             return 0
         return self._append(data, size)
 
-    cdef int keep(self) except -1:
+    cpdef int keep(self) except -1:
         if self._size != 0 and self._kept is None and self._storage == NULL:
-            return self._append(NULL, 0)
+            try:
+                self._append(NULL, 0)
+            except MemoryError:
+                # Nothing may be read from that memory any more.
+                self._release()
+                raise
         return 0
 
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:

@@ -59,7 +59,6 @@ class HTTP1Connection(Connection):
         "file_ends",
         "half_close_at",
         "head",
-        "input",
         "last_tick",
         "limits",
         "linger_left",
@@ -128,15 +127,16 @@ class HTTP1Connection(Connection):
             self.refuse(503, "", None)
         return 0
 
-    def feed(self, data: bytes) -> int:
-        """Bytes arrived. Returns 0."""
+    def received(self, size: int) -> int:
+        """The last `size` bytes of `input` are new. Returns 0."""
         if self.state >= LINGER:
-            self.discard(len(data))
+            self.input.clear()
+            self.discard(size)
             return 0
-        self.input.feed(data)
         if self.parse_at:
             # Lines are examined when they are complete. A head that comes in tiny pieces is not read again for each.
-            if b"\n" not in data and self.input.available() < self.parse_at:
+            available = self.input.available()
+            if available < self.parse_at and self.input.find(b"\n", available - size) < 0:
                 return 0
             self.parse_at = 0
         if not self.running:

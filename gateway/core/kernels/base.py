@@ -9,6 +9,8 @@ Everything here is called on the event loop's thread, unless its docstring says 
 
 from types import MethodType
 
+from .buffer import InputBuffer
+
 
 def bound(function: object, owner: object) -> object:
     """`function`, a method as its class has it, as a method of `owner`."""
@@ -35,14 +37,6 @@ class Transport:
 
     threadsafe = False
 
-    def send_now(self, data: bytes) -> int:
-        """From any thread: send what the peer takes of `data` at once. Returns the number of bytes.
-
-        -1 if nothing was sent because that is the loop's business: something is queued, a file is on its way, the
-        connection is closing, or `data` is too large to keep other threads waiting for it.
-        """
-        return -1
-
     def write(self, data: bytes) -> int:
         """Queue `data` for sending; never blocks. Returns 0."""
         raise NotImplementedError
@@ -50,6 +44,17 @@ class Transport:
     def write_parts(self, parts: list) -> int:
         """Queue several byte strings, in order, without joining large ones. Returns 0."""
         raise NotImplementedError
+
+    def send_now(self, data: bytes) -> int:
+        """What the socket takes of `data` at once, in bytes; a failed send takes 0, and the loop finds the error.
+
+        -1 when it may not be sent this way: something is queued, the transport is closing, shut, doomed or sending a
+        file, `data` is so large that the GIL has to be released for it, or a thread may not send at all.
+
+        May be called from any thread: where `threadsafe`, it runs under the GIL from the check to the end of the send,
+        without a Python call in between, so that it can't interleave with the loop.
+        """
+        return -1
 
     def buffered(self) -> int:
         """Bytes queued here that the operating system has not taken yet."""
@@ -95,9 +100,12 @@ class Connection:
     """One peer, speaking one version of HTTP.
 
     The upper half is called by whoever owns the socket, the lower half by `Stream` on behalf of the application.
+    `input` is what has arrived and was not consumed yet.
     """
 
-    __slots__ = ()
+    __slots__ = ("input",)
+
+    input: InputBuffer
 
     def opened(self) -> int:
         """The transport is ready. Returns 0."""
@@ -105,6 +113,11 @@ class Connection:
 
     def feed(self, data: bytes) -> int:
         """Bytes arrived. Returns 0."""
+        self.input.feed(data)
+        return self.received(len(data))
+
+    def received(self, size: int) -> int:
+        """The last `size` bytes of `input` are new. Returns 0."""
         raise NotImplementedError
 
     def eof(self) -> int:

@@ -64,6 +64,14 @@ class InputBuffer:
             return 1
         return 2 if front in (b"", b"\r") else 0
 
+    def keep(self) -> int:
+        """The memory that was fed from is about to be used again. Returns 0.
+
+        Here, nothing follows from that. The compiled twin can be fed with memory that a transport only lends
+        (`kernels/sockets`), and copies what is left over of it now.
+        """
+        return 0
+
     # For the other kernels. The compiled twin lends them its pointer instead.
 
     def find(self, byte: bytes, start: int) -> int:
