@@ -3,6 +3,9 @@
 from gateway._speedups.kernels.base cimport Responder
 
 
+cdef class Ready
+
+
 cdef class Driver(Responder):
     cdef object _coroutine
     cdef bint _ended
@@ -14,6 +17,10 @@ cdef class Driver(Responder):
     cdef object _send(self, object value)
     cdef object _throw(self, object error)
     cdef int _end(self, object error) except -1
+
+
+cpdef object copy_context(object context)
+cpdef Ready ready(object value)
 
 
 cdef class Ready:

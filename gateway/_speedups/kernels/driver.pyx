@@ -6,7 +6,7 @@ from asyncio import CancelledError, Task
 from collections.abc import Coroutine
 from types import CoroutineType
 
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 
 from gateway._speedups.kernels.base cimport Responder
@@ -16,6 +16,7 @@ cdef extern from "Python.h":
     void PyErr_SetObject(PyObject *kind, PyObject *value) noexcept
     # 1: the coroutine has yielded, 0: it has returned, -1: it has raised.
     int PyIter_Send(object iterator, object value, PyObject **result) except -1
+    object PyContext_Copy(object context)
 
 cdef object _CancelledError = CancelledError
 cdef object _Task = Task
@@ -36,13 +37,15 @@ cdef object _ENDED = object()
 cdef class Driver(Responder):
     cpdef object start(self, object coroutine, object loop, object context, bint eager):
         cdef object task
+        cdef dict options
         if type(coroutine) is not _CoroutineType:
             coroutine = _wait(coroutine)
         self._coroutine = coroutine
+        options = {"loop": loop, "context": context}
         if eager and _EAGER:
-            task = _Task(self, loop=loop, context=context, eager_start=True)
-        else:
-            task = _Task(self, loop=loop, context=context)
+            options["eager_start"] = True
+        # With its arguments in the form that a class takes them in.
+        task = PyObject_Call(_Task, (self,), options)
         if not self._ended:
             self.task = task
         return task
@@ -147,6 +150,16 @@ cdef class Driver(Responder):
             self._ended = True
             self.finished(error)
         return 0
+
+
+cpdef object copy_context(object context):
+    return PyContext_Copy(context)
+
+
+cpdef Ready ready(object value):
+    cdef Ready result = Ready.__new__(Ready)
+    result.value = value
+    return result
 
 
 cdef class Ready:

@@ -6,12 +6,33 @@ ASGI_VERSION = "3.0"
 SPEC_VERSION = "2.5"
 
 
-def base_scope() -> dict:
-    """What is the same in every HTTP scope of a process. Copied per request."""
-    return {
+# Looking here first is quicker than looking at the letters.
+UPPERCASE = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+# What every request sets. The base has places for it, so that its copies need not grow.
+EVERY_REQUEST = (
+    "http_version",
+    "method",
+    "scheme",
+    "path",
+    "raw_path",
+    "query_string",
+    "root_path",
+    "headers",
+    "client",
+    "server",
+    "extensions",
+)
+
+
+def base_scope(with_state: bool) -> dict:
+    """What is the same in every HTTP scope of a process. `with_state`: there is a lifespan's state. Copied per request."""
+    scope = dict.fromkeys(EVERY_REQUEST) | {
         "type": "http",
         "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
     }
+    if with_state:
+        scope["state"] = None
+    return scope
 
 
 def http_extensions() -> dict:
@@ -24,11 +45,11 @@ def http_extensions() -> dict:
     }
 
 
-def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: object) -> dict:
+def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: dict | None) -> dict:
     """The scope for `stream`. `state` is the lifespan's state, or None where there is no lifespan."""
     scope = stream.head.scope(base)
     method = stream.head.method
-    if not method.isupper():
+    if method not in UPPERCASE and not method.isupper():
         # RFC 9110 9.1 tells methods apart by case, ASGI does not: "The HTTP method name, uppercased".
         scope["method"] = method.upper()
     scope["scheme"] = stream.scheme

@@ -63,7 +63,7 @@ class HTTPStream(Stream):
         "writable",
     )
 
-    def __init__(
+    def prepare(
         self,
         service: Service,
         connection: Connection,
@@ -71,7 +71,8 @@ class HTTPStream(Stream):
         client: object,
         server: object,
         scheme: str,
-    ) -> None:
+    ) -> int:
+        """What `__init__` would do, but for the cost of a call through the interpreter. Returns 0."""
         self.service = service
         self.connection = connection
         self.head = head
@@ -105,6 +106,7 @@ class HTTPStream(Stream):
         self.writable = True
         self.disconnected = False
         self.peer_closed = False
+        return 0
 
     # The connection's side.
 

@@ -355,7 +355,8 @@ class HTTP1Connection(Connection):
         self.requests += 1
         service.total_requests += 1
         service.requests += 1
-        stream = HTTPStream(service, self, head, self.client, self.server, self.scheme)
+        stream = HTTPStream.__new__(HTTPStream)
+        stream.prepare(service, self, head, self.client, self.server, self.scheme)
         self.stream = stream
         stream.writable = not self.writing_paused
         if service.access_log is not None:

@@ -43,10 +43,13 @@ class Driver(Responder):
 
     __slots__ = ("_coroutine", "_ended", "task")
 
-    def __init__(self) -> None:
+    def __new__(cls, *arguments: object, **options: object) -> "Driver":
+        # Here, so that a subclass may go without `__init__`.
+        self: Driver = super().__new__(cls)
         self._coroutine: Any = None
         self._ended = False
         self.task: asyncio.Task[None] | None = None
+        return self
 
     def start(
         self, coroutine: Any, loop: asyncio.AbstractEventLoop, context: Context | None, eager: bool
@@ -132,6 +135,11 @@ class Driver(Responder):
             self.finished(error)
 
 
+def copy_context(context: Context) -> Context:
+    """`context.copy()`, without a look for the method."""
+    return context.copy()
+
+
 class Ready(Generic[T]):
     """An awaitable that never suspends and gives `value`."""
 
@@ -157,6 +165,11 @@ class Ready(Generic[T]):
 
     def __await__(self) -> "Iterator[object]":
         return self
+
+
+def ready(value: T) -> Ready[T]:
+    """A `Ready` that gives `value`."""
+    return Ready(value)
 
 
 class Yield:
