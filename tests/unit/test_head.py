@@ -94,7 +94,7 @@ def test_corpus_accept(build: Backend, path: Path) -> None:
     code, head, left = parse(build, path.read_bytes())
     assert code == codes.DONE
     assert left == expected.get("rest", "").encode("latin-1")
-    scope, environ = head.scope({}), head.environ({})
+    scope, environ = head.scope(codes.USUAL_HEAD), head.environ({})
     found: dict[str, Any] = {}
     for name in facts:
         if name == "path":
@@ -209,19 +209,28 @@ def test_names_and_methods_are_shared(build: Backend) -> None:
 
 
 def test_scope(build: Backend) -> None:
-    base = {"type": "http", "asgi": {"version": "3.0"}}
-    head = accepted(build, b"X-A: b", line=b"GET /k%C3%A4se?q=%41 HTTP/1.0")
+    base = {"type": "http", "asgi": {"version": "3.0"}, **codes.USUAL_HEAD}
+    head = accepted(build, b"X-A: b", line=b"PUT /k%C3%A4se?q=%41 HTTP/1.0")
     assert head.scope(base) == {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.0",
-        "method": "GET",
+        "method": "PUT",
         "path": "/käse",
         "raw_path": b"/k%C3%A4se",
         "query_string": b"q=%41",
         "headers": [(b"host", b"example.com"), (b"x-a", b"b")],
     }
-    assert base == {"type": "http", "asgi": {"version": "3.0"}}
+    assert base == {"type": "http", "asgi": {"version": "3.0"}, **codes.USUAL_HEAD}
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET /?q HTTP/1.1", b"GET / HTTP/1.0"])
+def test_scope_tells_what_is_unusual(build: Backend, line: bytes) -> None:
+    scope = accepted(build, line=line).scope(build.module("kernels.head").USUAL_HEAD)
+    method, target, version = line.decode().split()
+    assert scope["method"] == method
+    assert scope["query_string"] == target.partition("?")[2].encode()
+    assert scope["http_version"] == version.removeprefix("HTTP/")
 
 
 def test_environ(build: Backend) -> None:
@@ -387,6 +396,8 @@ def test_constants_are_the_same(build: Backend) -> None:
     names = [
         name for name in vars(codes) if name.isupper() and name != "MAX_CONTENT_LENGTH" and not name.startswith("_")
     ]
+    names.remove("USUAL_HEAD")
+    assert module.USUAL_HEAD == codes.USUAL_HEAD
     assert len(names) == 26
     assert {name: int(getattr(module, name)) for name in names} == {name: getattr(codes, name) for name in names}
 

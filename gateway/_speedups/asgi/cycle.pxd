@@ -2,20 +2,20 @@ from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scop
 from gateway._speedups.http.fields cimport response_block, trailer_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.base cimport Handler, Responder, Stream
-from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready
+from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready, task_options
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython
 
 cdef long long BURST, MESSAGE_COST
-cdef bint EAGER
+cdef object READY, YIELD
 
 
 cdef class ASGIHandler(Handler):
     cdef readonly object app, loop, log
     cdef readonly dict state
     cdef readonly bint asgi2, plain
-    cdef dict base, extensions
+    cdef dict base, extensions, options
     cdef object context
     cdef readonly set cycles
 
@@ -33,6 +33,11 @@ cdef class ASGICycle(Driver):
     cdef list waiters, trailers
 
     cdef int prepare(self, ASGIHandler handler, HTTPStream stream) except -1
+
+    @cython.locals(event=dict, stream=HTTPStream)
+    cpdef object send_event(self, message)
+    @cython.locals(message=dict)
+    cpdef object receive_event(self)
 
     cpdef int body_available(self) except -1
     cpdef int disconnected(self) except -1

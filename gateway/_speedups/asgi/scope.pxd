@@ -3,7 +3,7 @@ from gateway._speedups.http.stream cimport HTTPStream
 cimport cython
 
 cdef frozenset UPPERCASE
-cdef tuple EVERY_REQUEST
+cdef dict USUAL_HEAD
 
 cpdef dict base_scope(bint with_state)
 cpdef dict http_extensions()

@@ -11,7 +11,7 @@ cdef class Driver(Responder):
     cdef bint _ended
     cdef readonly object task
 
-    cpdef object start(self, object coroutine, object loop, object context, bint eager)
+    cpdef object start(self, object coroutine, object context, dict options)
     cpdef int finished(self, object error) except -1
 
     cdef object _send(self, object value)
@@ -19,6 +19,7 @@ cdef class Driver(Responder):
     cdef int _end(self, object error) except -1
 
 
+cpdef dict task_options(object loop, bint eager)
 cpdef object copy_context(object context)
 cpdef Ready ready(object value)
 

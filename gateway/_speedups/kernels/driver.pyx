@@ -6,6 +6,7 @@ from asyncio import CancelledError, Task
 from collections.abc import Coroutine
 from types import CoroutineType
 
+from cpython.dict cimport PyDict_SetItem
 from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 
@@ -24,6 +25,13 @@ cdef object _CoroutineType = CoroutineType
 cdef bint _EAGER = sys.version_info >= (3, 12)
 
 
+cpdef dict task_options(object loop, bint eager):
+    cdef dict options = {"loop": loop, "context": None}
+    if eager and _EAGER:
+        options["eager_start"] = True
+    return options
+
+
 cdef object _of_python(object coroutine, str name):
     """An attribute of a coroutine; None of one that Cython made: its frame lacks the line number that
     asyncio's `print_stack` relies on."""
@@ -35,17 +43,18 @@ cdef object _ENDED = object()
 
 
 cdef class Driver(Responder):
-    cpdef object start(self, object coroutine, object loop, object context, bint eager):
+    cpdef object start(self, object coroutine, object context, dict options):
         cdef object task
-        cdef dict options
         if type(coroutine) is not _CoroutineType:
             coroutine = _wait(coroutine)
         self._coroutine = coroutine
-        options = {"loop": loop, "context": context}
-        if eager and _EAGER:
-            options["eager_start"] = True
-        # With its arguments in the form that a class takes them in.
-        task = PyObject_Call(_Task, (self,), options)
+        # One dictionary for all tasks. A task started by this one's first step may change it: what is taken out of it
+        # has been taken by then, and `context` is kept alive by our caller.
+        PyDict_SetItem(options, "context", context)
+        try:
+            task = PyObject_Call(_Task, (self,), options)
+        finally:
+            PyDict_SetItem(options, "context", None)
         if not self._ended:
             self.task = task
         return task

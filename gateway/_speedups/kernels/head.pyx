@@ -183,6 +183,8 @@ cdef tuple _KEYS = tuple([
     for name in _NAMES
 ])
 
+USUAL_HEAD = {"http_version": "1.1", "method": "GET", "query_string": b""}
+
 cdef enum:
     SLOTS = 512
     # A known name is shorter than this.
@@ -1064,11 +1066,15 @@ cdef class RequestHead:
 
     cpdef dict scope(self, dict base):
         cdef dict scope = PyDict_Copy(base)
-        PyDict_SetItem(scope, "http_version", self.http_version)
-        PyDict_SetItem(scope, "method", self.method)
+        # Against USUAL_HEAD.
+        if not self.minor:
+            PyDict_SetItem(scope, "http_version", self.http_version)
+        if self.method is not "GET":
+            PyDict_SetItem(scope, "method", self.method)
         PyDict_SetItem(scope, "path", self._path(True))
         PyDict_SetItem(scope, "raw_path", self._raw_path())
-        PyDict_SetItem(scope, "query_string", _bytes(self._bytes, self._target.query))
+        if self._target.query.size:
+            PyDict_SetItem(scope, "query_string", _bytes(self._bytes, self._target.query))
         PyDict_SetItem(scope, "headers", self._list())
         return scope
 

@@ -13,22 +13,19 @@ import contextvars
 import inspect
 import os
 import stat
-import sys
 
 from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
 
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
 from ..kernels.base import Handler, Responder, Stream
-from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready
+from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
 from .scope import base_scope, http_extensions, http_scope
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
 # What one message counts for, beside its bytes.
 MESSAGE_COST = 2048
-
-EAGER = sys.version_info >= (3, 12)
 
 
 class ASGIHandler(Handler):
@@ -38,7 +35,7 @@ class ASGIHandler(Handler):
     the running event loop, `state` the lifespan's state or None, `log` a `logging.Logger`.
     """
 
-    __slots__ = ("app", "asgi2", "base", "context", "cycles", "extensions", "log", "loop", "plain", "state")
+    __slots__ = ("app", "asgi2", "base", "context", "cycles", "extensions", "log", "loop", "options", "plain", "state")
 
     def __init__(
         self, app: object, loop: object, log: object, state: dict | None = None, asgi2: bool = False
@@ -56,6 +53,7 @@ class ASGIHandler(Handler):
         self.base = base_scope(state is not None)
         self.extensions = http_extensions()
         self.context = contextvars.copy_context()
+        self.options = task_options(loop, True)
         # Applications may go on after their response; the loop itself holds tasks only weakly.
         self.cycles = set()
 
@@ -78,7 +76,7 @@ class ASGIHandler(Handler):
         except (Exception, SystemExit) as error:
             cycle.finished(error)
             return cycle
-        cycle.start(awaitable, self.loop, context, EAGER)
+        cycle.start(awaitable, context, self.options)
         return cycle
 
     def active(self) -> int:

@@ -1,6 +1,7 @@
 """The scope of an HTTP exchange (ASGI HTTP & WebSocket specification 2.5, "HTTP Connection Scope")."""
 
 from ..http.stream import HTTPStream
+from ..kernels.head import USUAL_HEAD
 
 ASGI_VERSION = "3.0"
 SPEC_VERSION = "2.5"
@@ -8,27 +9,19 @@ SPEC_VERSION = "2.5"
 
 # Looking here first is quicker than looking at the letters.
 UPPERCASE = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-# What every request sets. The base has places for it, so that its copies need not grow.
-EVERY_REQUEST = (
-    "http_version",
-    "method",
-    "scheme",
-    "path",
-    "raw_path",
-    "query_string",
-    "root_path",
-    "headers",
-    "client",
-    "server",
-    "extensions",
-)
-
 
 def base_scope(with_state: bool) -> dict:
-    """What is the same in every HTTP scope of a process. `with_state`: there is a lifespan's state. Copied per request."""
-    scope = dict.fromkeys(EVERY_REQUEST) | {
+    """What is the same in every HTTP scope of a process, or in most of them. Copied per request.
+
+    It has places for what every request sets, so that its copies need not grow; `with_state`: for the state as well.
+    """
+    scope: dict = {
         "type": "http",
         "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
+        "scheme": "http",
+        "root_path": "",
+        **dict.fromkeys(("path", "raw_path", "headers", "client", "server", "extensions")),
+        **USUAL_HEAD,
     }
     if with_state:
         scope["state"] = None
@@ -52,8 +45,10 @@ def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: dict | N
     if method not in UPPERCASE and not method.isupper():
         # RFC 9110 9.1 tells methods apart by case, ASGI does not: "The HTTP method name, uppercased".
         scope["method"] = method.upper()
-    scope["scheme"] = stream.scheme
-    scope["root_path"] = stream.root_path
+    if stream.scheme != "http":
+        scope["scheme"] = stream.scheme
+    if stream.root_path:
+        scope["root_path"] = stream.root_path
     scope["client"] = stream.client
     scope["server"] = stream.server
     scope["extensions"] = extensions.copy()

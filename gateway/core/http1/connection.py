@@ -292,7 +292,7 @@ class HTTP1Connection(Connection):
             return False
         head = self.head
         if head is None:
-            head = RequestHead()
+            head = RequestHead.__new__(RequestHead)
         limits = self.limits
         code = head.parse(
             self.input,

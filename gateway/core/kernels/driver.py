@@ -35,6 +35,17 @@ _INTROSPECTION = frozenset(
 )
 
 
+def task_options(loop: asyncio.AbstractEventLoop, eager: bool) -> dict[str, Any]:
+    """What `Driver.start` needs to make tasks of `loop`. For its thread only, and not to be changed.
+
+    `eager`: with the first step made at once, where Python can.
+    """
+    options: dict[str, Any] = {"loop": loop, "context": None}
+    if sys.version_info >= (3, 12) and eager:
+        options["eager_start"] = True
+    return options
+
+
 class Driver(Responder):
     """Base class of a responder that drives a coroutine.
 
@@ -51,23 +62,17 @@ class Driver(Responder):
         self.task: asyncio.Task[None] | None = None
         return self
 
-    def start(
-        self, coroutine: Any, loop: asyncio.AbstractEventLoop, context: Context | None, eager: bool
-    ) -> "asyncio.Task[None]":
-        """Run `coroutine`, or any other awaitable, in a new task of `loop`, which is running. Call it once.
+    def start(self, coroutine: Any, context: Context | None, options: dict[str, Any]) -> "asyncio.Task[None]":
+        """Run `coroutine`, or any other awaitable, in a new task. Call it once.
 
-        `context` is the task's context (None: a copy of the current one). With `eager`, where Python can, the
-        first step is made before this returns; it may be the last one, with `finished` called.
+        `context` is the task's context (None: a copy of the current one), `options` what `task_options` gave. With
+        eager tasks the first step is made before this returns; it may be the last one, with `finished` called.
         """
         if type(coroutine) is not types.CoroutineType:
             # Python's own `await` knows every other kind best, those that are no awaitable included.
             coroutine = _wait(coroutine)
         self._coroutine = coroutine
-        task: asyncio.Task[None]
-        if sys.version_info >= (3, 12) and eager:
-            task = asyncio.Task(self, loop=loop, context=context, eager_start=True)
-        else:
-            task = asyncio.Task(self, loop=loop, context=context)
+        task: asyncio.Task[None] = asyncio.Task(self, **options | {"context": context})
         if not self._ended:
             self.task = task
         return task

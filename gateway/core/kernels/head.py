@@ -101,6 +101,9 @@ _REG_NAME = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 # RFC 9110 7.2: Host = uri-host [ ":" port ]. RFC 3986 3.2.3 lets the port be empty.
 _HOST = re.compile(rb"(?:\[(?:" + _IPV6 + rb"|" + _IPVFUTURE + rb")\]|" + _REG_NAME + rb")(?::([0-9]*))?")
 
+# What most requests have in the ASGI scope. It is not stored again for each.
+USUAL_HEAD = {"http_version": "1.1", "method": "GET", "query_string": b""}
+
 _METHODS = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY")
@@ -450,17 +453,20 @@ class RequestHead:
         return removed
 
     def scope(self, base: dict) -> dict:
-        """A copy of `base` with what the ASGI HTTP connection scope takes from the head.
+        """A copy of `base`, which includes USUAL_HEAD, with what the ASGI HTTP connection scope takes from the head.
 
         The path is percent-decoded and read as UTF-8; what is no UTF-8 becomes U+FFFD. The list of fields is the
         application's own.
         """
         scope = base.copy()
-        scope["http_version"] = self.http_version
-        scope["method"] = self.method
+        if self.minor == 0:
+            scope["http_version"] = self.http_version
+        if self.method != "GET":
+            scope["method"] = self.method
         scope["path"] = unquote_to_bytes(self.raw_path).decode("utf-8", "replace")
         scope["raw_path"] = self.raw_path
-        scope["query_string"] = self.query
+        if self.query:
+            scope["query_string"] = self.query
         scope["headers"] = list(self._fields)
         return scope
 
