@@ -186,6 +186,20 @@ def _parse_fields(
         fields.append((name, value))
 
 
+class PreviousFields:
+    """The field lines of a connection's last head, of which the next one is likely to repeat most.
+
+    A line that stands in the same place, byte for byte, need not be examined again, and the objects made of it (they
+    never change) can be shared. Bounded. What a head says does not depend on it, and here it does nothing.
+    """
+
+    __slots__ = ()
+
+    def clear(self) -> int:
+        """Let go of everything. Returns 0."""
+        return 0
+
+
 class RequestHead:
     """One request line and its fields. The facts are set by a `parse` that returns DONE, and tell what was received.
 
@@ -271,6 +285,10 @@ class RequestHead:
         self.underscore_count: int = 0
         # Fields "Forwarded" and "X-Forwarded-*".
         self.forwarded_count: int = 0
+
+    def reuse(self, previous: PreviousFields | None) -> int:
+        """Let `parse` look at the connection's last head, and leave this one there. Returns 0."""
+        return 0
 
     def parse(self, input: InputBuffer, max_line: int, max_fields: int, max_field: int, max_section: int) -> int:
         """Read a head from the front of `input`, and consume it if it is complete and without error.
