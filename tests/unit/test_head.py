@@ -94,7 +94,7 @@ def test_corpus_accept(build: Backend, path: Path) -> None:
     code, head, left = parse(build, path.read_bytes())
     assert code == codes.DONE
     assert left == expected.get("rest", "").encode("latin-1")
-    scope, environ = head.scope(codes.USUAL_HEAD), head.environ({})
+    scope, environ = head.scope(codes.USUAL_HEAD), head.environ(codes.USUAL_VARIABLES)
     found: dict[str, Any] = {}
     for name in facts:
         if name == "path":
@@ -285,17 +285,20 @@ def test_scope(build: Backend) -> None:
 
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET /?q HTTP/1.1", b"GET / HTTP/1.0"])
 def test_scope_tells_what_is_unusual(build: Backend, line: bytes) -> None:
-    scope = accepted(build, line=line).scope(build.module("kernels.head").USUAL_HEAD)
+    head = accepted(build, line=line)
+    scope, environ = head.scope(codes.USUAL_HEAD), head.environ(codes.USUAL_VARIABLES)
     method, target, version = line.decode().split()
-    assert scope["method"] == method
+    assert scope["method"] == environ["REQUEST_METHOD"] == method
     assert scope["query_string"] == target.partition("?")[2].encode()
+    assert environ["QUERY_STRING"] == target.partition("?")[2]
     assert scope["http_version"] == version.removeprefix("HTTP/")
+    assert environ["SERVER_PROTOCOL"] == version
 
 
 def test_environ(build: Backend) -> None:
-    base = {"wsgi.version": (1, 0)}
+    base = {"wsgi.version": (1, 0), **codes.USUAL_VARIABLES}
     head = accepted(
-        build, b"X-A: \xe4", b"Content-Type: text/plain", b"Content-Length: 0", line=b"POST /k%C3%A4se?q=%41 HTTP/1.1"
+        build, b"X-A: \xe4", b"Content-Type: text/plain", b"Content-Length: 0", line=b"POST /k%C3%A4se?q=%41 HTTP/1.0"
     )
     assert head.environ(base) == {
         "wsgi.version": (1, 0),
@@ -304,13 +307,13 @@ def test_environ(build: Backend) -> None:
         "QUERY_STRING": "q=%41",
         "RAW_URI": "/k%C3%A4se?q=%41",
         "REQUEST_URI": "/k%C3%A4se?q=%41",
-        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_PROTOCOL": "HTTP/1.0",
         "HTTP_HOST": "example.com",
         "HTTP_X_A": "ä",
         "CONTENT_TYPE": "text/plain",
         "CONTENT_LENGTH": "0",
     }
-    assert base == {"wsgi.version": (1, 0)}
+    assert base == {"wsgi.version": (1, 0), **codes.USUAL_VARIABLES}
 
 
 def test_environ_of_repeated_fields(build: Backend) -> None:
@@ -455,8 +458,9 @@ def test_constants_are_the_same(build: Backend) -> None:
     names = [
         name for name in vars(codes) if name.isupper() and name != "MAX_CONTENT_LENGTH" and not name.startswith("_")
     ]
-    names.remove("USUAL_HEAD")
-    assert module.USUAL_HEAD == codes.USUAL_HEAD
+    for name in ("USUAL_HEAD", "USUAL_VARIABLES"):
+        names.remove(name)
+        assert getattr(module, name) == getattr(codes, name)
     assert len(names) == 26
     assert {name: int(getattr(module, name)) for name in names} == {name: getattr(codes, name) for name in names}
 

@@ -185,6 +185,7 @@ cdef tuple _KEYS = tuple([
 ])
 
 USUAL_HEAD = {"http_version": "1.1", "method": "GET", "query_string": b""}
+USUAL_VARIABLES = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 
 cdef enum:
     SLOTS = 512
@@ -1208,13 +1209,17 @@ cdef class RequestHead:
         cdef str text
         # A request target is ASCII.
         target = _ascii(self._bytes + self._target.whole.start, self._target.whole.size)
-        PyDict_SetItem(environ, "REQUEST_METHOD", self.method)
+        # Against USUAL_VARIABLES.
+        if self.method is not "GET":
+            PyDict_SetItem(environ, "REQUEST_METHOD", self.method)
         PyDict_SetItem(environ, "PATH_INFO", self._path(False))
-        PyDict_SetItem(
-            environ, "QUERY_STRING", _ascii(self._bytes + self._target.query.start, self._target.query.size))
+        if self._target.query.size:
+            PyDict_SetItem(
+                environ, "QUERY_STRING", _ascii(self._bytes + self._target.query.start, self._target.query.size))
         PyDict_SetItem(environ, "RAW_URI", target)
         PyDict_SetItem(environ, "REQUEST_URI", target)
-        PyDict_SetItem(environ, "SERVER_PROTOCOL", "HTTP/1.1" if self.minor else "HTTP/1.0")
+        if not self.minor:
+            PyDict_SetItem(environ, "SERVER_PROTOCOL", "HTTP/1.0")
         memset(seen, 0, sizeof(seen))
         for i in range(self._count):
             field = &self._fields[i]

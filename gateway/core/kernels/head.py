@@ -101,8 +101,9 @@ _REG_NAME = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 # RFC 9110 7.2: Host = uri-host [ ":" port ]. RFC 3986 3.2.3 lets the port be empty.
 _HOST = re.compile(rb"(?:\[(?:" + _IPV6 + rb"|" + _IPVFUTURE + rb")\]|" + _REG_NAME + rb")(?::([0-9]*))?")
 
-# What most requests have in the ASGI scope. It is not stored again for each.
+# What most requests have in the ASGI scope, and in the WSGI environ. It is not stored again for each.
 USUAL_HEAD = {"http_version": "1.1", "method": "GET", "query_string": b""}
+USUAL_VARIABLES = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 
 _METHODS = {
     name.encode(): name
@@ -489,17 +490,20 @@ class RequestHead:
         return scope
 
     def environ(self, base: dict) -> dict:
-        """A copy of `base` with the CGI variables (RFC 3875 4.1, PEP 3333) of the head.
+        """A copy of `base`, which includes USUAL_VARIABLES, with the CGI variables (RFC 3875 4.1, PEP 3333) of the head.
 
         `base` must not contain HTTP_* keys. Bytes become str as latin-1. Values of repeated fields are joined by ","
         (Cookie: "; "); of Content-Type and Content-Length the first counts.
         """
         environ = base.copy()
-        environ["REQUEST_METHOD"] = self.method
+        if self.method != "GET":
+            environ["REQUEST_METHOD"] = self.method
         environ["PATH_INFO"] = unquote_to_bytes(self.raw_path).decode("latin-1")
-        environ["QUERY_STRING"] = self.query.decode("latin-1")
+        if self.query:
+            environ["QUERY_STRING"] = self.query.decode("latin-1")
         environ["RAW_URI"] = environ["REQUEST_URI"] = self.target.decode("latin-1")
-        environ["SERVER_PROTOCOL"] = "HTTP/" + self.http_version
+        if self.minor == 0:
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
         for name, value in self._fields:
             text = value.decode("latin-1")
             if name == b"content-type":
