@@ -65,13 +65,11 @@ def head_fact(backend: Backend, request: bytes, method: str) -> Operation:
     buffer.feed(request)
     parsed.parse(buffer, 8190, 100, 8190, 65536)
     base = {
-        "type": "http",
-        "client": CLIENT,
-        "server": SERVER,
-        "scheme": "http",
-        "root_path": "",
-        "state": {},
-    }
+        "scope": lambda: backend.module("asgi.scope").base_scope(True),
+        "environ": lambda: backend.module("wsgi.environ").base_environ(
+            errors=None, multithread=True, multiprocess=False, server_software="gateway"
+        ),
+    }[method]()
 
     async def operate(number: int) -> None:
         build = getattr(parsed, method)

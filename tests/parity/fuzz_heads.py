@@ -4,6 +4,7 @@
 
 A case is the bytes of a head, limits near its sizes, and a few changes made to the parsed head. It is fed whole, cut
 up, and (short ones) byte by byte; results, facts, fields, scope, environ and what is left in the buffer are compared.
+Some are also parsed in a row with others that have a few lines in common, as the heads of one connection.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def kernels(build: str) -> SimpleNamespace:
     head = importlib.import_module(f"gateway.{build}.kernels.head")
     buffer = importlib.import_module(f"gateway.{build}.kernels.buffer")
     return SimpleNamespace(
-        RequestHead=head.RequestHead, TrailerSection=head.TrailerSection, InputBuffer=buffer.InputBuffer
+        RequestHead=head.RequestHead,
+        TrailerSection=head.TrailerSection,
+        PreviousFields=head.PreviousFields,
+        InputBuffer=buffer.InputBuffer,
     )
 
 
@@ -87,10 +91,13 @@ def changes(head: Any, seed: int) -> list[Outcome]:
     return seen
 
 
-def run_head(twin: SimpleNamespace, pieces: Sequence[bytes], limits: tuple[int, int, int, int], seed: int) -> Outcome:
-    """Feed a head in pieces until it is complete or refused."""
+def run_head(
+    twin: SimpleNamespace, pieces: Sequence[bytes], limits: tuple[int, int, int, int], seed: int, previous: Any = None
+) -> Outcome:
+    """Feed a head in pieces until it is complete or refused. `previous`: the connection's `PreviousFields`."""
     buffer = twin.InputBuffer()
     head = twin.RequestHead()
+    head.reuse(previous)
     code = NEED_DATA
     used = 0
     for piece in pieces:
@@ -121,6 +128,42 @@ def run_trailers(twin: SimpleNamespace, pieces: Sequence[bytes], limits: tuple[i
     return {"code": code, "fields": list(trailers.fields()), "left": buffer.take(buffer.available())}
 
 
+def relatives(rng: random.Random, raw: bytes) -> list[bytes]:
+    """Heads as they may follow one another on a connection: `raw`, and others that have most lines in common with it."""
+    row = []
+    for _ in range(4):
+        lines = raw.split(b"\r\n")
+        for _ in range(rng.randrange(3)):
+            at = rng.randrange(len(lines))
+            kind = rng.randrange(4)
+            if kind == 0:
+                del lines[at]
+                lines = lines or [b""]
+            elif kind == 1:
+                lines.insert(at, rng.choice((lines[at], b"X-Custom: 1", b"x-custom: 1", b"Cookie: a=1")))
+            elif kind == 2:
+                lines[at] = lines[at][: rng.randrange(len(lines[at]) + 1)]
+            elif lines[at]:
+                place = rng.randrange(len(lines[at]))
+                lines[at] = lines[at][:place] + bytes([rng.choice(b"aA1 ,;:\t_-\n\xe4")]) + lines[at][place + 1 :]
+        row += [b"\r\n".join(lines), raw]
+    return row
+
+
+def run_connection(one: SimpleNamespace, other: SimpleNamespace, raw: bytes, seed: int) -> str:
+    """Parse relatives of `raw` one after the other on `other`, each of them alone on `one`; and say where they differ."""
+    rng = random.Random(seed)
+    previous = other.PreviousFields()
+    for head in relatives(rng, raw):
+        limits = limits_for(rng, head)
+        found = differing(run_head(one, [head], limits, seed), run_head(other, [head], limits, seed, previous))
+        if found:
+            return f"{head!r} behind others, limits {limits}: {found}"
+        if rng.random() < 0.1:
+            previous.clear()
+    return ""
+
+
 def differing(one: Outcome, other: Outcome) -> str:
     """Where two outcomes differ, in words; empty where they don't."""
     lines = [f"{key}: {one[key]!r} != {other.get(key)!r}" for key in one if one[key] != other.get(key)]
@@ -146,6 +189,10 @@ def compare(one: SimpleNamespace, other: SimpleNamespace, raw: bytes, seed: int)
         found = differing(whole, facts)
         if found:
             return f"fed {way} and not whole, limits {limits}: {found}"
+    if rng.random() < 0.2:
+        found = run_connection(one, other, raw, seed)
+        if found:
+            return found
     rest = raw[raw.find(b"\n") + 1 :]
     for pieces in ([rest], mutate.cuts(rng, rest)):
         found = differing(run_trailers(one, pieces, limits), run_trailers(other, pieces, limits))

@@ -71,7 +71,7 @@ def start(driver: types.ModuleType, eager: bool) -> Callable[..., Any]:
 
     def start(awaitable: Any, context: contextvars.Context | None = None) -> Any:
         recorder = Recorder()
-        recorder.handle = recorder.start(awaitable, asyncio.get_running_loop(), context, eager)
+        recorder.handle = recorder.start(awaitable, context, driver.task_options(asyncio.get_running_loop(), eager))
         return recorder
 
     return start
@@ -615,7 +615,7 @@ def test_the_coroutine_protocol_by_hand(driver: types.ModuleType) -> None:
 
     def started(coroutine: Any) -> Any:
         recorder = Recorder()
-        task = recorder.start(coroutine, FakeLoop(), None, False)
+        task = recorder.start(coroutine, None, driver.task_options(FakeLoop(), False))
         # It never runs: don't report it as destroyed.
         task._log_destroy_pending = False
         assert recorder.task is task
@@ -747,7 +747,8 @@ def test_nothing_is_left_for_the_garbage_collector(run: Any, driver: Any, eager:
                 counter = Counter()
                 counter.token = token
                 del token
-                await counter.start(app(counter.token, wait, fail), asyncio.get_running_loop(), None, eager)
+                options = driver.task_options(asyncio.get_running_loop(), eager)
+                await counter.start(app(counter.token, wait, fail), None, options)
                 assert counter.ends == 1
                 del counter
                 # The step that woke us still holds the task.

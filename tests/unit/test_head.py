@@ -94,7 +94,7 @@ def test_corpus_accept(build: Backend, path: Path) -> None:
     code, head, left = parse(build, path.read_bytes())
     assert code == codes.DONE
     assert left == expected.get("rest", "").encode("latin-1")
-    scope, environ = head.scope({}), head.environ({})
+    scope, environ = head.scope(codes.USUAL_HEAD), head.environ(codes.USUAL_VARIABLES)
     found: dict[str, Any] = {}
     for name in facts:
         if name == "path":
@@ -200,6 +200,65 @@ def test_fields_are_cached_and_the_scope_has_its_own(build: Backend) -> None:
     assert head.scope({})["headers"] == fields
 
 
+def in_a_row(build: Backend, previous: Any, *lines: bytes) -> Any:
+    """The next head of a connection."""
+    buffer = build.module("kernels.buffer").InputBuffer()
+    head = build.module("kernels.head").RequestHead()
+    buffer.feed(b"GET / HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+    head.reuse(previous)
+    assert head.parse(buffer, *LIMITS) == codes.DONE
+    return head
+
+
+def test_a_changed_line_is_seen(build: Backend) -> None:
+    previous = build.module("kernels.head").PreviousFields()
+    first = in_a_row(build, previous, b"Host: a", b"X-Key: one", b"Cookie: a=1")
+    assert first.scope({})["headers"] == [(b"host", b"a"), (b"x-key", b"one"), (b"cookie", b"a=1")]
+    for lines, fields in [
+        ((b"Host: a", b"X-Key: two", b"Cookie: a=1"), [(b"host", b"a"), (b"x-key", b"two"), (b"cookie", b"a=1")]),
+        ((b"Host: a", b"X-Kez: two", b"Cookie: a=1"), [(b"host", b"a"), (b"x-kez", b"two"), (b"cookie", b"a=1")]),
+        ((b"Host: a", b"X-Kez: two"), [(b"host", b"a"), (b"x-kez", b"two")]),
+        ((b"Host: a", b"X-Kez: two", b"Cookie: a=2"), [(b"host", b"a"), (b"x-kez", b"two"), (b"cookie", b"a=2")]),
+        ((b"Cookie: a=2", b"Host: a"), [(b"cookie", b"a=2"), (b"host", b"a")]),
+        ((), []),
+        ((b"Host: b",), [(b"host", b"b")]),
+    ]:
+        head = in_a_row(build, previous, *lines)
+        environ = {"HTTP_" + name.decode().upper().replace("-", "_"): value.decode() for name, value in fields}
+        for _ in range(2):
+            assert head.scope({})["headers"] == fields
+            found = head.environ({})
+            assert {key: found[key] for key in found if key.startswith("HTTP_")} == environ
+    # A head stands for itself, whatever came after it.
+    assert first.scope({})["headers"] == [(b"host", b"a"), (b"x-key", b"one"), (b"cookie", b"a=1")]
+
+
+def test_equal_lines_are_made_once(compiled: Backend) -> None:
+    previous = compiled.module("kernels.head").PreviousFields()
+    lines = [b"Host: a", b"X-Key: one", b"Cookie: a=%032d" % 1]
+    one = in_a_row(compiled, previous, *lines)
+    pairs, values = one.scope({})["headers"], one.environ({})
+    lines[1] = b"X-Key: two"
+    other = in_a_row(compiled, previous, *lines)
+    again, later = other.scope({})["headers"], other.environ({})
+    assert [new is old for new, old in zip(again, pairs, strict=True)] == [True, False, True]
+    assert later["HTTP_COOKIE"] is values["HTTP_COOKIE"]
+    assert later["HTTP_X_KEY"] == "two"
+    previous.clear()
+    third = in_a_row(compiled, previous, *lines)
+    assert third.scope({})["headers"] == again
+    assert third.scope({})["headers"][2] is not again[2]
+
+
+@pytest.mark.parametrize("lines", [[b"X-%d: 1" % number for number in range(33)], [b"X-A: %04097d" % 1]])
+def test_what_is_kept_has_a_bound(compiled: Backend, lines: list[bytes]) -> None:
+    previous = compiled.module("kernels.head").PreviousFields()
+    one = in_a_row(compiled, previous, *lines)
+    other = in_a_row(compiled, previous, *lines)
+    assert one.scope({})["headers"] == other.scope({})["headers"]
+    assert one.scope({})["headers"][0] is not other.scope({})["headers"][0]
+
+
 def test_names_and_methods_are_shared(build: Backend) -> None:
     """What every request has is not made anew for each."""
     one, other = accepted(build, b"ACCEPT: 1"), accepted(build, b"accept: 2")
@@ -209,25 +268,37 @@ def test_names_and_methods_are_shared(build: Backend) -> None:
 
 
 def test_scope(build: Backend) -> None:
-    base = {"type": "http", "asgi": {"version": "3.0"}}
-    head = accepted(build, b"X-A: b", line=b"GET /k%C3%A4se?q=%41 HTTP/1.0")
+    base = {"type": "http", "asgi": {"version": "3.0"}, **codes.USUAL_HEAD}
+    head = accepted(build, b"X-A: b", line=b"PUT /k%C3%A4se?q=%41 HTTP/1.0")
     assert head.scope(base) == {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.0",
-        "method": "GET",
+        "method": "PUT",
         "path": "/käse",
         "raw_path": b"/k%C3%A4se",
         "query_string": b"q=%41",
         "headers": [(b"host", b"example.com"), (b"x-a", b"b")],
     }
-    assert base == {"type": "http", "asgi": {"version": "3.0"}}
+    assert base == {"type": "http", "asgi": {"version": "3.0"}, **codes.USUAL_HEAD}
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET /?q HTTP/1.1", b"GET / HTTP/1.0"])
+def test_scope_tells_what_is_unusual(build: Backend, line: bytes) -> None:
+    head = accepted(build, line=line)
+    scope, environ = head.scope(codes.USUAL_HEAD), head.environ(codes.USUAL_VARIABLES)
+    method, target, version = line.decode().split()
+    assert scope["method"] == environ["REQUEST_METHOD"] == method
+    assert scope["query_string"] == target.partition("?")[2].encode()
+    assert environ["QUERY_STRING"] == target.partition("?")[2]
+    assert scope["http_version"] == version.removeprefix("HTTP/")
+    assert environ["SERVER_PROTOCOL"] == version
 
 
 def test_environ(build: Backend) -> None:
-    base = {"wsgi.version": (1, 0)}
+    base = {"wsgi.version": (1, 0), **codes.USUAL_VARIABLES}
     head = accepted(
-        build, b"X-A: \xe4", b"Content-Type: text/plain", b"Content-Length: 0", line=b"POST /k%C3%A4se?q=%41 HTTP/1.1"
+        build, b"X-A: \xe4", b"Content-Type: text/plain", b"Content-Length: 0", line=b"POST /k%C3%A4se?q=%41 HTTP/1.0"
     )
     assert head.environ(base) == {
         "wsgi.version": (1, 0),
@@ -236,13 +307,13 @@ def test_environ(build: Backend) -> None:
         "QUERY_STRING": "q=%41",
         "RAW_URI": "/k%C3%A4se?q=%41",
         "REQUEST_URI": "/k%C3%A4se?q=%41",
-        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_PROTOCOL": "HTTP/1.0",
         "HTTP_HOST": "example.com",
         "HTTP_X_A": "ä",
         "CONTENT_TYPE": "text/plain",
         "CONTENT_LENGTH": "0",
     }
-    assert base == {"wsgi.version": (1, 0)}
+    assert base == {"wsgi.version": (1, 0), **codes.USUAL_VARIABLES}
 
 
 def test_environ_of_repeated_fields(build: Backend) -> None:
@@ -387,6 +458,9 @@ def test_constants_are_the_same(build: Backend) -> None:
     names = [
         name for name in vars(codes) if name.isupper() and name != "MAX_CONTENT_LENGTH" and not name.startswith("_")
     ]
+    for name in ("USUAL_HEAD", "USUAL_VARIABLES"):
+        names.remove(name)
+        assert getattr(module, name) == getattr(codes, name)
     assert len(names) == 26
     assert {name: int(getattr(module, name)) for name in names} == {name: getattr(codes, name) for name in names}
 

@@ -2,19 +2,20 @@ from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scop
 from gateway._speedups.http.fields cimport response_block, trailer_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.base cimport Handler, Responder, Stream
-from gateway._speedups.kernels.driver cimport Driver, Ready, Yield
+from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready, task_options
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython
 
 cdef long long BURST, MESSAGE_COST
-cdef bint EAGER
+cdef object READY, YIELD
 
 
 cdef class ASGIHandler(Handler):
-    cdef readonly object app, loop, log, state
+    cdef readonly object app, loop, log
+    cdef readonly dict state
     cdef readonly bint asgi2, plain
-    cdef dict base, extensions
+    cdef dict base, extensions, options
     cdef object context
     cdef readonly set cycles
 
@@ -30,6 +31,13 @@ cdef class ASGICycle(Driver):
     cdef bint body_done
     cdef long long burst
     cdef list waiters, trailers
+
+    cdef int prepare(self, ASGIHandler handler, HTTPStream stream) except -1
+
+    @cython.locals(event=dict, stream=HTTPStream)
+    cpdef object send_event(self, message)
+    @cython.locals(message=dict)
+    cpdef object receive_event(self)
 
     cpdef int body_available(self) except -1
     cpdef int disconnected(self) except -1
@@ -47,11 +55,11 @@ cdef class ASGICycle(Driver):
     @cython.locals(stream=HTTPStream)
     cdef int check_complete(self, str kind) except -1
     @cython.locals(stream=HTTPStream, block=FieldBlock)
-    cdef int start_response(self, message) except -1
-    cdef int send_trailers(self, message) except -1
-    cdef int early_hint(self, message) except -1
-    cdef object send_path(self, message)
-    cdef object send_zero_copy(self, message)
+    cdef int start_response(self, dict message) except -1
+    cdef int send_trailers(self, dict message) except -1
+    cdef int early_hint(self, dict message) except -1
+    cdef object send_path(self, dict message)
+    cdef object send_zero_copy(self, dict message)
 
 
 cpdef bytes as_bytes(object body)

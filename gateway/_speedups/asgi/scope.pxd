@@ -2,7 +2,10 @@ from gateway._speedups.http.stream cimport HTTPStream
 
 cimport cython
 
-cpdef dict base_scope()
+cdef frozenset UPPERCASE
+cdef dict USUAL_HEAD
+
+cpdef dict base_scope(bint with_state)
 cpdef dict http_extensions()
 @cython.locals(scope=dict, method=str)
-cpdef dict http_scope(HTTPStream stream, dict base, dict extensions, object state)
+cpdef dict http_scope(HTTPStream stream, dict base, dict extensions, dict state)

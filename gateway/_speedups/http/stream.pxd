@@ -32,6 +32,9 @@ cdef class HTTPStream(Stream):
     cdef public bint head_sent, response_complete, writable, disconnected, peer_closed, threadsafe, urgent
     cdef public long long body_sent
 
+    cpdef int prepare(self, Service service, Connection connection, RequestHead head, object client, object server,
+                      str scheme) except -1
+
     cpdef int feed_body(self, bytes data) except -1
     cpdef int end_body(self) except -1
     cpdef int disconnect(self) except -1

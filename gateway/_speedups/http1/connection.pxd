@@ -10,7 +10,7 @@ from gateway._speedups.http1.state cimport allowed
 from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
-from gateway._speedups.kernels.head cimport RequestHead
+from gateway._speedups.kernels.head cimport PreviousFields, RequestHead
 
 cimport cython
 
@@ -30,6 +30,7 @@ cdef class HTTP1Connection(Connection):
     cdef str scheme
     cdef readonly int state
     cdef RequestHead head
+    cdef PreviousFields previous
     cdef readonly HTTPStream stream
     cdef readonly long long requests
     cdef long long empty_lines, parse_at

@@ -1,3 +1,3 @@
-cdef tuple TRANSITIONS
+cdef long long PACKED
 
 cpdef bint allowed(int old, int new) except -1

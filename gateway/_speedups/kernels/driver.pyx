@@ -6,7 +6,8 @@ from asyncio import CancelledError, Task
 from collections.abc import Coroutine
 from types import CoroutineType
 
-from cpython.object cimport PyObject
+from cpython.dict cimport PyDict_SetItem
+from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 
 from gateway._speedups.kernels.base cimport Responder
@@ -16,11 +17,19 @@ cdef extern from "Python.h":
     void PyErr_SetObject(PyObject *kind, PyObject *value) noexcept
     # 1: the coroutine has yielded, 0: it has returned, -1: it has raised.
     int PyIter_Send(object iterator, object value, PyObject **result) except -1
+    object PyContext_Copy(object context)
 
 cdef object _CancelledError = CancelledError
 cdef object _Task = Task
 cdef object _CoroutineType = CoroutineType
 cdef bint _EAGER = sys.version_info >= (3, 12)
+
+
+cpdef dict task_options(object loop, bint eager):
+    cdef dict options = {"loop": loop, "context": None}
+    if eager and _EAGER:
+        options["eager_start"] = True
+    return options
 
 
 cdef object _of_python(object coroutine, str name):
@@ -34,15 +43,18 @@ cdef object _ENDED = object()
 
 
 cdef class Driver(Responder):
-    cpdef object start(self, object coroutine, object loop, object context, bint eager):
+    cpdef object start(self, object coroutine, object context, dict options):
         cdef object task
         if type(coroutine) is not _CoroutineType:
             coroutine = _wait(coroutine)
         self._coroutine = coroutine
-        if eager and _EAGER:
-            task = _Task(self, loop=loop, context=context, eager_start=True)
-        else:
-            task = _Task(self, loop=loop, context=context)
+        # One dictionary for all tasks. A task started by this one's first step may change it: what is taken out of it
+        # has been taken by then, and `context` is kept alive by our caller.
+        PyDict_SetItem(options, "context", context)
+        try:
+            task = PyObject_Call(_Task, (self,), options)
+        finally:
+            PyDict_SetItem(options, "context", None)
         if not self._ended:
             self.task = task
         return task
@@ -147,6 +159,16 @@ cdef class Driver(Responder):
             self._ended = True
             self.finished(error)
         return 0
+
+
+cpdef object copy_context(object context):
+    return PyContext_Copy(context)
+
+
+cpdef Ready ready(object value):
+    cdef Ready result = Ready.__new__(Ready)
+    result.value = value
+    return result
 
 
 cdef class Ready:

@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Compiled twin of gateway/core/kernels/fields.py, where everything is documented."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_CheckExact, PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -78,6 +79,19 @@ cdef inline bint _equals(const unsigned char *token, const char *name, Py_ssize_
         if (token[i] | 0x20) != <unsigned char>name[i]:
             return False
     return True
+
+
+cdef inline bint _same(const unsigned char *name, const char *lower, const char *title, Py_ssize_t size) noexcept:
+    return memcmp(name, lower, <size_t>size) == 0 or memcmp(name, title, <size_t>size) == 0
+
+
+cdef inline int _usual(const unsigned char *name, Py_ssize_t size) noexcept:
+    """`_known` of names that most responses have, in the two ways to write them; 0 for all others."""
+    if size == 12:
+        return F_CONTENT_TYPE if _same(name, b"content-type", b"Content-Type", 12) else 0
+    if size == 14:
+        return F_CONTENT_LENGTH if _same(name, b"content-length", b"Content-Length", 14) else 0
+    return 0
 
 
 cdef inline int _known(const unsigned char *name, Py_ssize_t size) noexcept:
@@ -217,6 +231,7 @@ cdef inline bint _point(object value, const unsigned char **data, Py_ssize_t *si
     return False
 
 
+@cython.freelist(16)
 cdef class FieldBlock:
     def __cinit__(self):
         self._reset()
@@ -306,7 +321,8 @@ cdef class FieldBlock:
             if not PyBytes_CheckExact(name):
                 return FIELD_BAD_NAME if name == FIELD_BAD_VALUE else <int>name
             _point(name, &name_data, &name_size)
-        if not _is_token(name_data, name_size):
+        known = _usual(name_data, name_size)
+        if known == 0 and not _is_token(name_data, name_size):
             return FIELD_BAD_NAME
         if not _point(value, &value_data, &value_size):
             value = _convert(value)
@@ -323,7 +339,8 @@ cdef class FieldBlock:
             self.error_name = PyBytes_FromStringAndSize(<const char *>name_data, name_size)
             return FIELD_BAD_VALUE
 
-        known = _known(name_data, name_size)
+        if known == 0:
+            known = _known(name_data, name_size)
         if known != 0:
             self.seen |= known
             if known == F_CONTENT_LENGTH:

@@ -1,5 +1,7 @@
 # cython: language_level=3
 
+from cpython.object cimport PyObject
+
 from gateway._speedups.kernels.buffer cimport InputBuffer
 
 cpdef enum:
@@ -44,12 +46,13 @@ cdef struct Span:
 
 
 # One field line. `known` is an index into the table of known names, or -1; `ascii` is 1 when the value has nothing
-# above 0x7f in it, 0 when it may have.
+# above 0x7f in it, 0 when it may have; `slot` is where `PreviousFields` has the line, or -1.
 cdef struct Field:
     Span name
     Span value
     short known
     short ascii
+    short slot
 
 
 cdef struct Lines:
@@ -64,6 +67,32 @@ cdef struct Target:
     Span query
     Span authority
     int form
+
+
+# A field line as it was received: offsets from the beginning of the section, the CRLF included in the size; and what
+# was made of it, or NULL: the ASGI pair, the value in a WSGI environ, and the key there if the name is not known.
+cdef struct Line:
+    Py_ssize_t start
+    Py_ssize_t size
+    Py_ssize_t name_size
+    Py_ssize_t value_start
+    short known
+    short ascii
+    PyObject *pair
+    PyObject *text
+    PyObject *key
+
+
+cdef class PreviousFields:
+    # The lines, and behind them in the same piece of memory the bytes of the section.
+    cdef Line *_lines
+    cdef Py_ssize_t _count
+    cdef const unsigned char *_bytes
+    # Changes whenever the lines do.
+    cdef unsigned long long _generation
+
+    cpdef int clear(self) except -1
+    cdef int keep(self, const unsigned char *section, Py_ssize_t size, Py_ssize_t offset, Lines *lines) except -1
 
 
 cdef class RequestHead:
@@ -90,7 +119,11 @@ cdef class RequestHead:
     cdef Span _host
     cdef bytes _new_host
     cdef list _cached
+    # The connection's, and its generation that has this head's lines.
+    cdef PreviousFields _previous
+    cdef unsigned long long _generation
 
+    cpdef int reuse(self, PreviousFields previous) except -1
     cpdef int parse(self, InputBuffer input, long long max_line, long long max_fields, long long max_field,
                     long long max_section) except -1
     cpdef bytes get(self, bytes name)
@@ -109,6 +142,7 @@ cdef class RequestHead:
     cdef bytes _name(self, Field *field)
     cdef bytes _value(self, Field *field)
     cdef str _text(self, Field *field)
+    cdef PreviousFields _shared(self)
     cdef list _list(self)
     cdef bint _matches(self, Field *field, bytes name, Py_ssize_t known) noexcept
     cdef object _key(self, Field *field)

@@ -131,6 +131,7 @@ cdef extern from "Python.h":
     void set_in_tuple "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t index, PyObject *item) noexcept
     void set_in_list "PyList_SET_ITEM"(list list, Py_ssize_t index, PyObject *item) noexcept
     void incref "Py_INCREF"(PyObject *item) noexcept
+    void xdecref "Py_XDECREF"(PyObject *item)
     str PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
     void *PyUnicode_DATA(str text) noexcept
 
@@ -183,6 +184,9 @@ cdef tuple _KEYS = tuple([
     for name in _NAMES
 ])
 
+USUAL_HEAD = {"http_version": "1.1", "method": "GET", "query_string": b""}
+USUAL_VARIABLES = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+
 cdef enum:
     SLOTS = 512
     # A known name is shorter than this.
@@ -191,6 +195,9 @@ cdef enum:
     KNOWN_COUNT = 128
     # Fields of a head for which no memory is allocated before it is complete.
     USUAL_FIELDS = 64
+    # The most that `PreviousFields` keeps: lines, and bytes of their section.
+    KEPT_LINES = 32
+    KEPT_BYTES = 4096
 
 # Borrowed from the tuples above, which live as long as the module.
 cdef PyObject *_name_objects[KNOWN_COUNT]
@@ -569,9 +576,11 @@ cdef int _grow(Lines *lines, Field *usual) except -1:
 
 cdef int _parse_fields(
     const unsigned char *data, Py_ssize_t size, Py_ssize_t section, long long max_fields, long long max_field,
-    long long max_section, Lines *lines, Field *usual, Py_ssize_t *after,
+    long long max_section, Lines *lines, Field *usual, Py_ssize_t *after, PreviousFields previous,
 ) except -1:
     """Field lines from offset `section` up to and including the empty line, into `lines`.
+
+    A line that is, byte for byte, the one at its place in `previous` (or None) is not examined again.
 
     Returns DONE with the offset after the empty line, NEED_DATA or an error.
     """
@@ -580,39 +589,54 @@ cdef int _parse_fields(
     cdef unsigned char byte
     cdef int ascii = 0
     cdef Field *field
+    cdef Line *line = NULL
+    cdef Py_ssize_t before = 0 if previous is None else previous._count
+    cdef bint same
     while start < size:
         if data[start] == c'\r':
             if start + 1 < size and data[start + 1] == c'\n':
                 after[0] = start + 2
                 return DONE
             break
-        known = -1
-        at = gateway_name(data + start, lower) if size - start >= KNOWN_SIZE else -1
-        if at >= 0:
-            known = _known(lower, at)
-            at += start
-        # A known name is a token; every other must be shown to be one.
-        if known < 0:
-            at = start
-            limit = size if size - start < KNOWN_SIZE else start + KNOWN_SIZE
-            while at < limit:
-                byte = _LOWER[data[at]]
-                if byte == 0:
-                    break
-                lower[at - start] = byte
-                at += 1
-            if at == limit:
-                while at < size and _LOWER[data[at]] != 0:
+        same = False
+        if lines.count < before:
+            line = &previous._lines[lines.count]
+            if size - start >= line.size:
+                same = memcmp(data + start, previous._bytes + line.start, <size_t>line.size) == 0
+        if same:
+            known = line.known
+            ascii = line.ascii
+            at = start + line.name_size
+            value = start + line.value_start
+            end = start + line.size - 2
+        else:
+            known = -1
+            at = gateway_name(data + start, lower) if size - start >= KNOWN_SIZE else -1
+            if at >= 0:
+                known = _known(lower, at)
+                at += start
+            # A known name is a token; every other must be shown to be one.
+            if known < 0:
+                at = start
+                limit = size if size - start < KNOWN_SIZE else start + KNOWN_SIZE
+                while at < limit:
+                    byte = _LOWER[data[at]]
+                    if byte == 0:
+                        break
+                    lower[at - start] = byte
                     at += 1
-            if at == start or at == size or data[at] != c':':
+                if at == limit:
+                    while at < size and _LOWER[data[at]] != 0:
+                        at += 1
+                if at == start or at == size or data[at] != c':':
+                    break
+                known = _known(lower, at - start)
+            value = at + 1
+            while value < size and (data[value] == c' ' or data[value] == c'\t'):
+                value += 1
+            end = gateway_value_end(data, value, size, &ascii)
+            if end + 1 >= size or data[end] != c'\r' or data[end + 1] != c'\n':
                 break
-            known = _known(lower, at - start)
-        value = at + 1
-        while value < size and (data[value] == c' ' or data[value] == c'\t'):
-            value += 1
-        end = gateway_value_end(data, value, size, &ascii)
-        if end + 1 >= size or data[end] != c'\r' or data[end + 1] != c'\n':
-            break
         if max_field and end - start > max_field:
             return FIELD_TOO_LARGE
         if max_section and end + 2 - section > max_section:
@@ -625,6 +649,7 @@ cdef int _parse_fields(
         lines.count += 1
         field.known = <short>known
         field.ascii = <short>ascii
+        field.slot = <short>(lines.count - 1 if same else -1)
         field.name = _span(start, at)
         start = end + 2
         while end > value and (data[end - 1] == c' ' or data[end - 1] == c'\t'):
@@ -699,6 +724,78 @@ cdef inline tuple _pair(bytes name, bytes value):
     return pair
 
 
+cdef class PreviousFields:
+    def __dealloc__(self):
+        self.clear()
+
+    cpdef int clear(self) except -1:
+        cdef Line *lines = self._lines
+        cdef Py_ssize_t count = self._count
+        if lines != NULL:
+            self._lines = NULL
+            self._bytes = NULL
+            self._count = 0
+            self._generation += 1
+            _forget(lines, count)
+            PyMem_Free(lines)
+        return 0
+
+    cdef int keep(self, const unsigned char *section, Py_ssize_t size, Py_ssize_t offset, Lines *lines) except -1:
+        """Take the lines of a section, whose first byte is `offset` bytes into the head, and number their fields."""
+        cdef Py_ssize_t i, count = lines.count, old_count = self._count
+        cdef bint same = count == old_count
+        cdef Line *old = self._lines
+        cdef Line *kept
+        cdef Line *line
+        cdef Field *field
+        for i in range(count):
+            if lines.items[i].slot < 0:
+                same = False
+                break
+        if same:
+            return 0
+        if count == 0 or count > KEPT_LINES or size > KEPT_BYTES:
+            for i in range(count):
+                lines.items[i].slot = -1
+            return self.clear()
+        kept = <Line *>PyMem_Malloc(<size_t>count * sizeof(Line) + <size_t>size)
+        if kept == NULL:
+            raise MemoryError
+        memcpy(<unsigned char *>&kept[count], section, <size_t>size)
+        for i in range(count):
+            field = &lines.items[i]
+            line = &kept[i]
+            line.start = field.name.start - offset
+            line.size = (lines.items[i + 1].name.start - offset if i + 1 < count else size) - line.start
+            line.name_size = field.name.size
+            line.value_start = field.value.start - field.name.start
+            line.known = field.known
+            line.ascii = field.ascii
+            line.pair = line.text = line.key = NULL
+            if field.slot >= 0:
+                # Same place, same line: what was made of it stays.
+                line.pair, line.text, line.key = old[i].pair, old[i].text, old[i].key
+                old[i].pair = old[i].text = old[i].key = NULL
+            field.slot = <short>i
+        self._lines = kept
+        self._bytes = <const unsigned char *>&kept[count]
+        self._count = count
+        self._generation += 1
+        if old != NULL:
+            _forget(old, old_count)
+            PyMem_Free(old)
+        return 0
+
+
+cdef int _forget(Line *lines, Py_ssize_t count) except -1:
+    cdef Py_ssize_t i
+    for i in range(count):
+        xdecref(lines[i].pair)
+        xdecref(lines[i].text)
+        xdecref(lines[i].key)
+    return 0
+
+
 @cython.freelist(64)
 cdef class RequestHead:
     def __cinit__(self):
@@ -762,6 +859,10 @@ cdef class RequestHead:
             return self._new_host
         return _bytes(self._bytes, self._host) if self._host.start >= 0 else None
 
+    cpdef int reuse(self, PreviousFields previous) except -1:
+        self._previous = previous
+        return 0
+
     cpdef int parse(self, InputBuffer input, long long max_line, long long max_fields, long long max_field,
                     long long max_section) except -1:
         cdef const unsigned char *data = input.pointer()
@@ -795,9 +896,12 @@ cdef class RequestHead:
         lines.capacity = USUAL_FIELDS
         try:
             code = _parse_fields(
-                data, size, at + 11, max_fields, max_field, max_section, &lines, usual, &end)
+                data, size, at + 11, max_fields, max_field, max_section, &lines, usual, &end, self._previous)
             if code != DONE:
                 return code
+            if self._previous is not None:
+                self._previous.keep(data + at + 11, end - 2 - (at + 11), at + 11, &lines)
+                self._generation = self._previous._generation
             self._keep(data, end, &lines, &target)
         finally:
             if lines.items != usual:
@@ -909,6 +1013,12 @@ cdef class RequestHead:
             return self._new_host
         return _bytes(self._bytes, field.value)
 
+    cdef inline PreviousFields _shared(self):
+        """Where this head's objects are shared with the next one, or None."""
+        if self._previous is None or self._previous._generation != self._generation:
+            return None
+        return self._previous
+
     cdef inline str _text(self, Field *field):
         if field.value.start < 0:
             return self._new_host.decode("latin-1")
@@ -918,12 +1028,18 @@ cdef class RequestHead:
 
     cdef list _list(self):
         cdef list result = PyList_New(self._count)
+        cdef PreviousFields previous = self._shared()
         cdef PyObject *pair
         cdef PyObject *item
         cdef Py_ssize_t i
         cdef Field *field
+        cdef Line *lines = NULL if previous is None else previous._lines
         for i in range(self._count):
             field = &self._fields[i]
+            if lines != NULL and field.slot >= 0 and lines[field.slot].pair != NULL:
+                incref(lines[field.slot].pair)
+                set_in_list(result, i, lines[field.slot].pair)
+                continue
             # Into the list at once, and filled there: whatever fails, the list is freed with what it has.
             pair = new_tuple(2)
             set_in_list(result, i, pair)
@@ -939,6 +1055,9 @@ cdef class RequestHead:
                 item = <PyObject *>self._new_host
                 incref(item)
             set_in_tuple(pair, 1, item)
+            if lines != NULL and field.slot >= 0:
+                incref(pair)
+                lines[field.slot].pair = pair
         return result
 
     cdef inline bint _matches(self, Field *field, bytes name, Py_ssize_t known) noexcept:
@@ -1002,6 +1121,7 @@ cdef class RequestHead:
             raise TypeError("value must not be None")
         memset(&host, 0, sizeof(Field))
         host.known = K_HOST
+        host.slot = -1
         host.value.start = -1
         for i in range(self._count):
             if self._fields[i].known != K_HOST:
@@ -1064,11 +1184,15 @@ cdef class RequestHead:
 
     cpdef dict scope(self, dict base):
         cdef dict scope = PyDict_Copy(base)
-        PyDict_SetItem(scope, "http_version", self.http_version)
-        PyDict_SetItem(scope, "method", self.method)
+        # Against USUAL_HEAD.
+        if not self.minor:
+            PyDict_SetItem(scope, "http_version", self.http_version)
+        if self.method is not "GET":
+            PyDict_SetItem(scope, "method", self.method)
         PyDict_SetItem(scope, "path", self._path(True))
         PyDict_SetItem(scope, "raw_path", self._raw_path())
-        PyDict_SetItem(scope, "query_string", _bytes(self._bytes, self._target.query))
+        if self._target.query.size:
+            PyDict_SetItem(scope, "query_string", _bytes(self._bytes, self._target.query))
         PyDict_SetItem(scope, "headers", self._list())
         return scope
 
@@ -1078,21 +1202,35 @@ cdef class RequestHead:
         cdef Py_ssize_t i
         cdef Field *field
         cdef PyObject *earlier
+        cdef PreviousFields previous = self._shared()
+        cdef Line *lines = NULL if previous is None else previous._lines
+        cdef Line *line
         cdef object name
         cdef str text
         # A request target is ASCII.
         target = _ascii(self._bytes + self._target.whole.start, self._target.whole.size)
-        PyDict_SetItem(environ, "REQUEST_METHOD", self.method)
+        # Against USUAL_VARIABLES.
+        if self.method is not "GET":
+            PyDict_SetItem(environ, "REQUEST_METHOD", self.method)
         PyDict_SetItem(environ, "PATH_INFO", self._path(False))
-        PyDict_SetItem(
-            environ, "QUERY_STRING", _ascii(self._bytes + self._target.query.start, self._target.query.size))
+        if self._target.query.size:
+            PyDict_SetItem(
+                environ, "QUERY_STRING", _ascii(self._bytes + self._target.query.start, self._target.query.size))
         PyDict_SetItem(environ, "RAW_URI", target)
         PyDict_SetItem(environ, "REQUEST_URI", target)
-        PyDict_SetItem(environ, "SERVER_PROTOCOL", "HTTP/1.1" if self.minor else "HTTP/1.0")
+        if not self.minor:
+            PyDict_SetItem(environ, "SERVER_PROTOCOL", "HTTP/1.0")
         memset(seen, 0, sizeof(seen))
         for i in range(self._count):
             field = &self._fields[i]
-            text = self._text(field)
+            line = NULL if lines == NULL or field.slot < 0 else &lines[field.slot]
+            if line != NULL and line.text != NULL:
+                text = <str>line.text
+            else:
+                text = self._text(field)
+                if line != NULL:
+                    line.text = <PyObject *>text
+                    incref(line.text)
             if field.known >= 0:
                 name = <object>_key_objects[field.known]
                 # With underscores about, an unknown name can have the same key.
@@ -1100,8 +1238,13 @@ cdef class RequestHead:
                     seen[field.known] = True
                     PyDict_SetItem(environ, name, text)
                     continue
+            elif line != NULL and line.key != NULL:
+                name = <object>line.key
             else:
                 name = self._key(field)
+                if line != NULL:
+                    line.key = <PyObject *>name
+                    incref(line.key)
             earlier = PyDict_GetItemWithError(environ, name)
             if earlier != NULL:
                 if field.known == K_CONTENT_TYPE or field.known == K_CONTENT_LENGTH:
@@ -1155,7 +1298,7 @@ cdef class TrailerSection:
         lines.count = 0
         lines.capacity = USUAL_FIELDS
         try:
-            code = _parse_fields(data, size, 0, max_fields, max_field, max_section, &lines, usual, &end)
+            code = _parse_fields(data, size, 0, max_fields, max_field, max_section, &lines, usual, &end, None)
             if code == DONE:
                 for i in range(lines.count):
                     field = &lines.items[i]

@@ -4,8 +4,9 @@ from gateway._speedups.wsgi.filewrapper cimport FileWrapper
 cimport cython
 
 cdef tuple EVERY_REQUEST
+cdef dict USUAL_VARIABLES
 
-@cython.locals(environ=dict, scheme=str)
+@cython.locals(environ=dict, scheme=str, port=int)
 cpdef dict stream_environ(HTTPStream stream, dict base)
 @cython.locals(root=str, path=str)
 cpdef int set_script_name(dict environ, str root_path) except -1

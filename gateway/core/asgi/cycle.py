@@ -13,22 +13,19 @@ import contextvars
 import inspect
 import os
 import stat
-import sys
 
 from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
 
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
 from ..kernels.base import Handler, Responder, Stream
-from ..kernels.driver import READY, YIELD, Driver, Ready, Yield
+from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
 from .scope import base_scope, http_extensions, http_scope
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
 # What one message counts for, beside its bytes.
 MESSAGE_COST = 2048
-
-EAGER = sys.version_info >= (3, 12)
 
 
 class ASGIHandler(Handler):
@@ -38,10 +35,10 @@ class ASGIHandler(Handler):
     the running event loop, `state` the lifespan's state or None, `log` a `logging.Logger`.
     """
 
-    __slots__ = ("app", "asgi2", "base", "context", "cycles", "extensions", "log", "loop", "plain", "state")
+    __slots__ = ("app", "asgi2", "base", "context", "cycles", "extensions", "log", "loop", "options", "plain", "state")
 
     def __init__(
-        self, app: object, loop: object, log: object, state: object = None, asgi2: bool = False
+        self, app: object, loop: object, log: object, state: dict | None = None, asgi2: bool = False
     ) -> None:
         self.app = app
         self.loop = loop
@@ -53,19 +50,21 @@ class ASGIHandler(Handler):
         self.plain = not (
             inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None))
         )
-        self.base = base_scope()
+        self.base = base_scope(state is not None)
         self.extensions = http_extensions()
         self.context = contextvars.copy_context()
+        self.options = task_options(loop, True)
         # Applications may go on after their response; the loop itself holds tasks only weakly.
         self.cycles = set()
 
     def open(self, stream: Stream) -> Responder:
         """Start the application. With eager tasks it runs up to its first wait before this returns."""
         exchange = stream
-        cycle = ASGICycle(self, exchange)
+        cycle = ASGICycle.__new__(ASGICycle)
+        cycle.prepare(self, exchange)
         exchange.responder = cycle
         scope = http_scope(exchange, self.base, self.extensions, self.state)
-        context = self.context.copy()
+        context = copy_context(self.context)
         self.cycles.add(cycle)
         try:
             if self.asgi2:
@@ -77,7 +76,7 @@ class ASGIHandler(Handler):
         except (Exception, SystemExit) as error:
             cycle.finished(error)
             return cycle
-        cycle.start(awaitable, self.loop, context, EAGER)
+        cycle.start(awaitable, context, self.options)
         return cycle
 
     def active(self) -> int:
@@ -96,14 +95,15 @@ class ASGICycle(Driver):
 
     __slots__ = ("body_done", "burst", "handler", "stream", "trailers", "waiters")
 
-    def __init__(self, handler: ASGIHandler, stream: HTTPStream) -> None:
-        super().__init__()
+    def prepare(self, handler: ASGIHandler, stream: HTTPStream) -> int:
+        """What `__init__` would do, but for the cost of a call through the interpreter. Returns 0."""
         self.handler = handler
         self.stream = stream
         self.body_done = False
         self.burst = 0
         self.waiters = None
         self.trailers = None
+        return 0
 
     # The application's callables.
 
@@ -115,7 +115,7 @@ class ASGICycle(Driver):
         self.burst += MESSAGE_COST
         if self.burst > BURST:
             return self.later(message)
-        return Ready(message)
+        return ready(message)
 
     def send_event(self, message):
         """Send an event.
@@ -124,26 +124,27 @@ class ASGICycle(Driver):
         shape, and ClientDisconnected (an OSError, as the specification asks since 2.4) when the client is gone.
         """
         stream = self.stream
-        kind = message["type"]
+        event: dict = message if type(message) is dict else dict(message)
+        kind = event["type"]
         if kind == "http.response.body":
-            body = message.get("body", b"")
+            body = event.get("body", b"")
             if type(body) is not bytes:
                 body = as_bytes(body)
             self.check_complete(kind)
             self.burst += len(body) + MESSAGE_COST
-            stream.send_body(body, bool(message.get("more_body", False)))
+            stream.send_body(body, bool(event.get("more_body", False)))
         elif kind == "http.response.start":
-            self.start_response(message)
+            self.start_response(event)
         elif kind == "http.response.trailers":
-            self.send_trailers(message)
+            self.send_trailers(event)
         elif kind == "http.response.early_hint":
-            self.early_hint(message)
+            self.early_hint(event)
         elif kind == "http.response.pathsend":
             self.check_complete(kind)
-            return self.send_path(message)
+            return self.send_path(event)
         elif kind == "http.response.zerocopysend":
             self.check_complete(kind)
-            return self.send_zero_copy(message)
+            return self.send_zero_copy(event)
         else:
             raise LocalProtocolError(f"Unexpected ASGI message type {kind!r}.")
         if stream.response_complete:

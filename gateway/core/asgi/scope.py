@@ -1,17 +1,31 @@
 """The scope of an HTTP exchange (ASGI HTTP & WebSocket specification 2.5, "HTTP Connection Scope")."""
 
 from ..http.stream import HTTPStream
+from ..kernels.head import USUAL_HEAD
 
 ASGI_VERSION = "3.0"
 SPEC_VERSION = "2.5"
 
 
-def base_scope() -> dict:
-    """What is the same in every HTTP scope of a process. Copied per request."""
-    return {
+# Looking here first is quicker than looking at the letters.
+UPPERCASE = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+def base_scope(with_state: bool) -> dict:
+    """What is the same in every HTTP scope of a process, or in most of them. Copied per request.
+
+    It has places for what every request sets, so that its copies need not grow; `with_state`: for the state as well.
+    """
+    scope: dict = {
         "type": "http",
         "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
+        "scheme": "http",
+        "root_path": "",
+        **dict.fromkeys(("path", "raw_path", "headers", "client", "server", "extensions")),
+        **USUAL_HEAD,
     }
+    if with_state:
+        scope["state"] = None
+    return scope
 
 
 def http_extensions() -> dict:
@@ -24,15 +38,17 @@ def http_extensions() -> dict:
     }
 
 
-def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: object) -> dict:
+def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: dict | None) -> dict:
     """The scope for `stream`. `state` is the lifespan's state, or None where there is no lifespan."""
     scope = stream.head.scope(base)
     method = stream.head.method
-    if not method.isupper():
+    if method not in UPPERCASE and not method.isupper():
         # RFC 9110 9.1 tells methods apart by case, ASGI does not: "The HTTP method name, uppercased".
         scope["method"] = method.upper()
-    scope["scheme"] = stream.scheme
-    scope["root_path"] = stream.root_path
+    if stream.scheme != "http":
+        scope["scheme"] = stream.scheme
+    if stream.root_path:
+        scope["root_path"] = stream.root_path
     scope["client"] = stream.client
     scope["server"] = stream.server
     scope["extensions"] = extensions.copy()

@@ -118,7 +118,7 @@ def encode_fields(fields: object, drop: int) -> FieldBlock:
     Raises LocalProtocolError, TypeError or ValueError; the message never holds a field's value, which may be a
     secret, and is where an attacker's line breaks would be (RFC 9110 5.5).
     """
-    block = FieldBlock()
+    block = FieldBlock.__new__(FieldBlock)
     code = block.encode(fields, drop)
     if code != FIELDS_OK:
         name = block.error_name.decode("latin-1")

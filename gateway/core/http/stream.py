@@ -67,7 +67,7 @@ class HTTPStream(Stream):
         "writable",
     )
 
-    def __init__(
+    def prepare(
         self,
         service: Service,
         connection: Connection,
@@ -75,7 +75,8 @@ class HTTPStream(Stream):
         client: object,
         server: object,
         scheme: str,
-    ) -> None:
+    ) -> int:
+        """What `__init__` would do, but for the cost of a call through the interpreter. Returns 0."""
         self.service = service
         self.connection = connection
         self.head = head
@@ -115,6 +116,7 @@ class HTTPStream(Stream):
         self.threadsafe = False
         # Whether the loop has something to do as soon as a response is complete that a thread has sent.
         self.urgent = False
+        return 0
 
     # The connection's side.
 

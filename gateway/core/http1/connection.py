@@ -30,6 +30,7 @@ from ..kernels.head import (
     NEED_DATA,
     OPTION_CLOSE,
     OPTION_KEEP_ALIVE,
+    PreviousFields,
     RequestHead,
 )
 from .content import RequestContent
@@ -65,6 +66,7 @@ class HTTP1Connection(Connection):
         "output",
         "parse_at",
         "peer_eof",
+        "previous",
         "reading_paused",
         "refused",
         "requests",
@@ -92,6 +94,7 @@ class HTTP1Connection(Connection):
         self.state = IDLE
         self.input = InputBuffer()
         self.head = None
+        self.previous = PreviousFields()
         self.content = RequestContent(service.limits)
         self.output = ResponseOutput(transport)
         self.stream = None
@@ -222,6 +225,9 @@ class HTTP1Connection(Connection):
         """Check every deadline against `now`. Returns 0."""
         elapsed = now - self.last_tick
         self.last_tick = now
+        if self.state == IDLE:
+            # Connections that wait are many, and must be small.
+            self.previous.clear()
         if self.output.pending and self.output.stalled(now, self.timeouts.write):
             self.abort()
         if self.state == EXCHANGE or self.state == DRAIN:
@@ -292,7 +298,10 @@ class HTTP1Connection(Connection):
             return False
         head = self.head
         if head is None:
-            head = RequestHead()
+            head = RequestHead.__new__(RequestHead)
+            if self.requests:
+                # Not for a connection's first head, which may be its only one.
+                head.reuse(self.previous)
         limits = self.limits
         code = head.parse(
             self.input,
@@ -355,7 +364,8 @@ class HTTP1Connection(Connection):
         self.requests += 1
         service.total_requests += 1
         service.requests += 1
-        stream = HTTPStream(service, self, head, self.client, self.server, self.scheme)
+        stream = HTTPStream.__new__(HTTPStream)
+        stream.prepare(service, self, head, self.client, self.server, self.scheme)
         self.stream = stream
         stream.writable = not self.writing_paused
         stream.threadsafe = self.transport.threadsafe

@@ -35,6 +35,17 @@ _INTROSPECTION = frozenset(
 )
 
 
+def task_options(loop: asyncio.AbstractEventLoop, eager: bool) -> dict[str, Any]:
+    """What `Driver.start` needs to make tasks of `loop`. For its thread only, and not to be changed.
+
+    `eager`: with the first step made at once, where Python can.
+    """
+    options: dict[str, Any] = {"loop": loop, "context": None}
+    if sys.version_info >= (3, 12) and eager:
+        options["eager_start"] = True
+    return options
+
+
 class Driver(Responder):
     """Base class of a responder that drives a coroutine.
 
@@ -43,28 +54,25 @@ class Driver(Responder):
 
     __slots__ = ("_coroutine", "_ended", "task")
 
-    def __init__(self) -> None:
+    def __new__(cls, *arguments: object, **options: object) -> "Driver":
+        # Here, so that a subclass may go without `__init__`.
+        self: Driver = super().__new__(cls)
         self._coroutine: Any = None
         self._ended = False
         self.task: asyncio.Task[None] | None = None
+        return self
 
-    def start(
-        self, coroutine: Any, loop: asyncio.AbstractEventLoop, context: Context | None, eager: bool
-    ) -> "asyncio.Task[None]":
-        """Run `coroutine`, or any other awaitable, in a new task of `loop`, which is running. Call it once.
+    def start(self, coroutine: Any, context: Context | None, options: dict[str, Any]) -> "asyncio.Task[None]":
+        """Run `coroutine`, or any other awaitable, in a new task. Call it once.
 
-        `context` is the task's context (None: a copy of the current one). With `eager`, where Python can, the
-        first step is made before this returns; it may be the last one, with `finished` called.
+        `context` is the task's context (None: a copy of the current one), `options` what `task_options` gave. With
+        eager tasks the first step is made before this returns; it may be the last one, with `finished` called.
         """
         if type(coroutine) is not types.CoroutineType:
             # Python's own `await` knows every other kind best, those that are no awaitable included.
             coroutine = _wait(coroutine)
         self._coroutine = coroutine
-        task: asyncio.Task[None]
-        if sys.version_info >= (3, 12) and eager:
-            task = asyncio.Task(self, loop=loop, context=context, eager_start=True)
-        else:
-            task = asyncio.Task(self, loop=loop, context=context)
+        task: asyncio.Task[None] = asyncio.Task(self, **options | {"context": context})
         if not self._ended:
             self.task = task
         return task
@@ -132,6 +140,11 @@ class Driver(Responder):
             self.finished(error)
 
 
+def copy_context(context: Context) -> Context:
+    """`context.copy()`, without a look for the method."""
+    return context.copy()
+
+
 class Ready(Generic[T]):
     """An awaitable that never suspends and gives `value`."""
 
@@ -157,6 +170,11 @@ class Ready(Generic[T]):
 
     def __await__(self) -> "Iterator[object]":
         return self
+
+
+def ready(value: T) -> Ready[T]:
+    """A `Ready` that gives `value`."""
+    return Ready(value)
 
 
 class Yield:

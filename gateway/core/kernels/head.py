@@ -101,6 +101,10 @@ _REG_NAME = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 # RFC 9110 7.2: Host = uri-host [ ":" port ]. RFC 3986 3.2.3 lets the port be empty.
 _HOST = re.compile(rb"(?:\[(?:" + _IPV6 + rb"|" + _IPVFUTURE + rb")\]|" + _REG_NAME + rb")(?::([0-9]*))?")
 
+# What most requests have in the ASGI scope, and in the WSGI environ. It is not stored again for each.
+USUAL_HEAD = {"http_version": "1.1", "method": "GET", "query_string": b""}
+USUAL_VARIABLES = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+
 _METHODS = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY")
@@ -181,6 +185,20 @@ def _parse_fields(
         if code != DONE:
             return code, [], 0
         fields.append((name, value))
+
+
+class PreviousFields:
+    """The field lines of a connection's last head, of which the next one is likely to repeat most.
+
+    A line that stands in the same place, byte for byte, need not be examined again, and the objects made of it (they
+    never change) can be shared. Bounded. What a head says does not depend on it, and here it does nothing.
+    """
+
+    __slots__ = ()
+
+    def clear(self) -> int:
+        """Let go of everything. Returns 0."""
+        return 0
 
 
 class RequestHead:
@@ -268,6 +286,10 @@ class RequestHead:
         self.underscore_count: int = 0
         # Fields "Forwarded" and "X-Forwarded-*".
         self.forwarded_count: int = 0
+
+    def reuse(self, previous: PreviousFields | None) -> int:
+        """Let `parse` look at the connection's last head, and leave this one there. Returns 0."""
+        return 0
 
     def parse(self, input: InputBuffer, max_line: int, max_fields: int, max_field: int, max_section: int) -> int:
         """Read a head from the front of `input`, and consume it if it is complete and without error.
@@ -450,32 +472,38 @@ class RequestHead:
         return removed
 
     def scope(self, base: dict) -> dict:
-        """A copy of `base` with what the ASGI HTTP connection scope takes from the head.
+        """A copy of `base`, which includes USUAL_HEAD, with what the ASGI HTTP connection scope takes from the head.
 
         The path is percent-decoded and read as UTF-8; what is no UTF-8 becomes U+FFFD. The list of fields is the
         application's own.
         """
         scope = base.copy()
-        scope["http_version"] = self.http_version
-        scope["method"] = self.method
+        if self.minor == 0:
+            scope["http_version"] = self.http_version
+        if self.method != "GET":
+            scope["method"] = self.method
         scope["path"] = unquote_to_bytes(self.raw_path).decode("utf-8", "replace")
         scope["raw_path"] = self.raw_path
-        scope["query_string"] = self.query
+        if self.query:
+            scope["query_string"] = self.query
         scope["headers"] = list(self._fields)
         return scope
 
     def environ(self, base: dict) -> dict:
-        """A copy of `base` with the CGI variables (RFC 3875 4.1, PEP 3333) of the head.
+        """A copy of `base`, which includes USUAL_VARIABLES, with the CGI variables (RFC 3875 4.1, PEP 3333) of the head.
 
         `base` must not contain HTTP_* keys. Bytes become str as latin-1. Values of repeated fields are joined by ","
         (Cookie: "; "); of Content-Type and Content-Length the first counts.
         """
         environ = base.copy()
-        environ["REQUEST_METHOD"] = self.method
+        if self.method != "GET":
+            environ["REQUEST_METHOD"] = self.method
         environ["PATH_INFO"] = unquote_to_bytes(self.raw_path).decode("latin-1")
-        environ["QUERY_STRING"] = self.query.decode("latin-1")
+        if self.query:
+            environ["QUERY_STRING"] = self.query.decode("latin-1")
         environ["RAW_URI"] = environ["REQUEST_URI"] = self.target.decode("latin-1")
-        environ["SERVER_PROTOCOL"] = "HTTP/" + self.http_version
+        if self.minor == 0:
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
         for name, value in self._fields:
             text = value.decode("latin-1")
             if name == b"content-type":

@@ -10,20 +10,17 @@ Every str holds bytes as latin-1 (PEP 3333, "Unicode Issues").
 from typing import Any
 
 from ..http.stream import HTTPStream
+from ..kernels.head import USUAL_VARIABLES
 from .filewrapper import FileWrapper
 
 # What every request sets. The base has places for it, so that its copies need not grow.
 EVERY_REQUEST = (
-    "REQUEST_METHOD",
     "PATH_INFO",
-    "QUERY_STRING",
     "RAW_URI",
     "REQUEST_URI",
-    "SERVER_PROTOCOL",
     "SERVER_NAME",
     "SERVER_PORT",
     "REMOTE_ADDR",
-    "wsgi.url_scheme",
     "wsgi.input",
     "wsgi.early_hints",
     "gateway.send_trailers",
@@ -32,8 +29,11 @@ EVERY_REQUEST = (
 
 
 def base_environ(*, errors: object, multithread: bool, multiprocess: bool, server_software: str) -> dict:
-    """What is the same for all requests. `errors` is the text stream for `wsgi.errors`."""
-    return dict.fromkeys(EVERY_REQUEST, "") | {
+    """What is the same for all requests, or for most of them. `errors` is the text stream for `wsgi.errors`."""
+    return {
+        **dict.fromkeys(EVERY_REQUEST, ""),
+        **USUAL_VARIABLES,
+        "wsgi.url_scheme": "http",
         "SERVER_SOFTWARE": server_software,
         "SCRIPT_NAME": "",
         "wsgi.version": (1, 0),
@@ -51,14 +51,16 @@ def stream_environ(stream: HTTPStream, base: dict) -> dict:
     """The environ of one request, but for what belongs to the running call (input and callables)."""
     environ: dict = stream.head.environ(base)
     scheme = stream.scheme
-    environ["wsgi.url_scheme"] = scheme
+    if scheme != "http":
+        environ["wsgi.url_scheme"] = scheme
     server: Any = stream.server
     if server is None or server[1] is None:
         # A Unix socket has no name a client could use; PEP 3333 requires both variables.
         environ["SERVER_NAME"], environ["SERVER_PORT"] = host_and_port(stream.head.host, scheme)
     else:
+        port = server[1]
         environ["SERVER_NAME"] = server[0]
-        environ["SERVER_PORT"] = str(server[1])
+        environ["SERVER_PORT"] = f"{port}"
     client: Any = stream.client
     if client is None:
         # RFC 3875 4.1.8 wants the variable; on a Unix socket there is no address.
@@ -66,8 +68,9 @@ def stream_environ(stream: HTTPStream, base: dict) -> dict:
     else:
         environ["REMOTE_ADDR"] = client[0]
         # A proxy that names the client by address only leaves no port.
-        if client[1]:
-            environ["REMOTE_PORT"] = str(client[1])
+        port = client[1] or 0
+        if port:
+            environ["REMOTE_PORT"] = f"{port}"
     if stream.root_path:
         set_script_name(environ, stream.root_path)
     return environ
