@@ -107,7 +107,7 @@ def test_printed_config_can_be_read(tmp_path: Path) -> None:
         ((), ["application|target"]),
         (("--no-such-option",), ["no-such-option"]),
         (("asgi_apps:probe", "--keep-alive=soon"), ["keep.alive", "soon"]),
-        (("asgi_apps:probe", "--threads=0"), ["threads"]),
+        (("asgi_apps:probe", "--threads=-1"), ["threads"]),
         (("asgi_apps:probe", "--threads=-3"), ["threads"]),
         (("asgi_apps:probe", "--port=70000"), ["port"]),
         (("asgi_apps:probe", "--bind=nonsense:port"), ["bind"]),

@@ -54,7 +54,8 @@ class Log:
             log=None,
         )
         make = self.build.module("http.stream").HTTPStream
-        stream = make(service, None, head, ("127.0.0.1", 54321), ("127.0.0.1", 8000), "http")
+        stream = make()
+        stream.prepare(service, None, head, ("127.0.0.1", 54321), ("127.0.0.1", 8000), "http")
         if status:
             stream.send_head(status, b"", block, False)
         stream.body_sent = 13

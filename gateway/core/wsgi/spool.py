@@ -1,6 +1,5 @@
 """Spool: the content of a request that has to be complete before the application is called."""
 
-from tempfile import SpooledTemporaryFile
 from typing import Any
 
 # Bytes read at a time.
@@ -13,6 +12,9 @@ class Spool:
     __slots__ = ("file", "written")
 
     def __init__(self, limit: int) -> None:
+        # Few servers need it, and it takes its time to load.
+        from tempfile import SpooledTemporaryFile
+
         self.file: Any = SpooledTemporaryFile(max_size=limit)
         self.written = True
 
