@@ -182,3 +182,50 @@ class TestMutex:
         mutex = build.module("kernels.queue").Mutex()
         with pytest.raises(RuntimeError):
             mutex.release()
+
+
+class TestMailbox:
+    def test_first_in_first_out_while_it_grows(self, build: Backend) -> None:
+        box = build.module("kernels.queue").Mailbox()
+        work = task_class(build)
+        waiting: list[Any] = []
+        for number in range(1000):
+            task = work()
+            box.put(task)
+            waiting.append(task)
+            if number % 3 == 0:
+                assert box.take() is waiting.pop(0)
+        assert len(box) == len(waiting)
+        while waiting:
+            assert box.take() is waiting.pop(0)
+        assert box.take() is None
+
+    def test_one_can_be_taken_out_of_the_middle(self, build: Backend) -> None:
+        box = build.module("kernels.queue").Mailbox()
+        work = task_class(build)
+        for _ in range(60):
+            box.put(work())
+        for _ in range(60):
+            box.take()
+        # Over the end of the ring.
+        tasks = [work() for _ in range(20)]
+        for task in tasks:
+            box.put(task)
+        for index in (10, 0, -1):
+            assert box.remove(tasks[index])
+            assert not box.remove(tasks.pop(index))
+        assert len(box) == 17
+        assert [box.take() for _ in range(17)] == tasks
+
+    def test_what_is_left_in_it_is_freed(self, build: Backend) -> None:
+        freed: list[bool] = []
+
+        class Mark:
+            def __del__(self) -> None:
+                freed.append(True)
+
+        box = build.module("kernels.queue").Mailbox()
+        mark = Mark()
+        box.put(task_class(build)(lambda mark=mark: None))
+        del mark, box
+        assert freed == [True]

@@ -1,5 +1,6 @@
 # cython: language_level=3
 
+from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_type_lock
 
 from gateway._speedups.kernels.base cimport Task
@@ -13,9 +14,20 @@ cdef class Mutex:
     cpdef int release(self) except -1
 
 
+cdef class Mailbox:
+    # A ring: `_count` tasks from `_first` on, all of them counted references.
+    cdef PyObject **_tasks
+    cdef Py_ssize_t _capacity, _first, _count
+
+    cpdef int put(self, Task task) except -1
+    cpdef Task take(self)
+    cpdef bint remove(self, Task task) except -1
+    cdef int _grow(self) except -1
+
+
 cdef class WorkQueue:
     cdef readonly Py_ssize_t threads, limit, busy
-    cdef object _tasks
+    cdef Mailbox _tasks
     cdef bint _closed
     # One for each thread.
     cdef PyThread_type_lock *_sleep

@@ -4,9 +4,8 @@
 Between two places where a thread sleeps nothing here gives up the GIL, so that each step is whole for all others.
 """
 
-from collections import deque
-
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
 from cpython.pythread cimport (
     NOWAIT_LOCK,
     PyThread_acquire_lock,
@@ -16,6 +15,7 @@ from cpython.pythread cimport (
     PyThread_type_lock,
     WAIT_LOCK,
 )
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memset
 
 from gateway._speedups.kernels.base cimport Task
@@ -53,6 +53,67 @@ cdef class Mutex:
         self.release()
 
 
+cdef class Mailbox:
+    def __dealloc__(self):
+        while self._count:
+            self.take()
+        PyMem_Free(self._tasks)
+
+    def __len__(self):
+        return self._count
+
+    cpdef int put(self, Task task) except -1:
+        cdef Py_ssize_t place
+        if self._count == self._capacity:
+            self._grow()
+        place = self._first + self._count
+        if place >= self._capacity:
+            place -= self._capacity
+        Py_INCREF(task)
+        self._tasks[place] = <PyObject *>task
+        self._count += 1
+        return 0
+
+    cpdef Task take(self):
+        cdef Task task
+        if self._count == 0:
+            return None
+        task = <Task>self._tasks[self._first]
+        Py_DECREF(task)
+        self._first += 1
+        if self._first == self._capacity:
+            self._first = 0
+        self._count -= 1
+        return task
+
+    cpdef bint remove(self, Task task) except -1:
+        cdef Py_ssize_t place, next, at, behind
+        for at in range(self._count):
+            place = (self._first + at) % self._capacity
+            if self._tasks[place] == <PyObject *>task:
+                for behind in range(at + 1, self._count):
+                    next = (self._first + behind) % self._capacity
+                    self._tasks[place] = self._tasks[next]
+                    place = next
+                self._count -= 1
+                Py_DECREF(task)
+                return True
+        return False
+
+    cdef int _grow(self) except -1:
+        cdef Py_ssize_t capacity = 2 * self._capacity if self._capacity else 64, at
+        cdef PyObject **tasks = <PyObject **>PyMem_Malloc(<size_t>capacity * sizeof(PyObject *))
+        if tasks == NULL:
+            raise MemoryError
+        for at in range(self._count):
+            tasks[at] = self._tasks[(self._first + at) % self._capacity]
+        PyMem_Free(self._tasks)
+        self._tasks = tasks
+        self._capacity = capacity
+        self._first = 0
+        return 0
+
+
 cdef class WorkQueue:
     def __cinit__(self, Py_ssize_t threads, Py_ssize_t limit):
         cdef Py_ssize_t number
@@ -60,7 +121,7 @@ cdef class WorkQueue:
             raise ValueError("a queue needs at least one thread")
         self.threads = threads
         self.limit = limit
-        self._tasks = deque()
+        self._tasks = Mailbox.__new__(Mailbox)
         self._sleep = <PyThread_type_lock *>PyMem_Malloc(<size_t>threads * sizeof(PyThread_type_lock))
         self._woken = <bint *>PyMem_Malloc(<size_t>threads * sizeof(bint))
         self._idle = <Py_ssize_t *>PyMem_Malloc(<size_t>threads * sizeof(Py_ssize_t))
@@ -87,27 +148,23 @@ cdef class WorkQueue:
 
     @property
     def queued(self):
-        return len(self._tasks)
+        return self._tasks._count
 
     cpdef bint push(self, Task task) except -1:
         cdef Py_ssize_t waiting
         if self._closed:
             return False
         if self.limit:
-            waiting = len(self._tasks)
+            waiting = self._tasks._count
             if waiting >= self.limit and waiting >= self.limit + self.threads - self.busy:
                 return False
-        self._tasks.append(task)
+        self._tasks.put(task)
         if self._idle_count and not self._waking:
             self._wake()
         return True
 
     cpdef bint remove(self, Task task) except -1:
-        try:
-            self._tasks.remove(task)
-        except ValueError:
-            return False
-        return True
+        return self._tasks.remove(task)
 
     cpdef int close(self) except -1:
         self._closed = True
@@ -137,10 +194,10 @@ cdef class WorkQueue:
             if self._woken[number]:
                 self._woken[number] = False
                 self._waking -= 1
-            if self._tasks:
-                task = <Task>self._tasks.popleft()
+            task = self._tasks.take()
+            if task is not None:
                 self.busy += 1
-                if self._idle_count and not self._waking and self._tasks:
+                if self._idle_count and not self._waking and self._tasks._count:
                     self._wake()
                 return task
             if self._closed:

@@ -1,18 +1,19 @@
 from gateway._speedups.kernels.base cimport Executor, Task
-from gateway._speedups.kernels.queue cimport WorkQueue
+from gateway._speedups.kernels.queue cimport Mailbox, WorkQueue
 
 cimport cython
 
 cdef class ThreadExecutor(Executor):
     cdef readonly WorkQueue queue
-    cdef object wake, log, posted
+    cdef object wake, log
+    cdef Mailbox posted
     cdef public bint woken
 
     cpdef bint submit(self, Task task) except -1
     cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1
     cpdef int defer(self, Task task) except -1
-    @cython.locals(task=Task, left=int)
+    @cython.locals(posted=Mailbox, task=Task)
     cpdef int drain(self) except -1
 
 

@@ -1,4 +1,4 @@
-"""WorkQueue: tasks on their way from the loop to threads. Mutex: the lock that tasks are guarded with.
+"""WorkQueue: tasks on their way from the loop to threads. Mailbox: their messages on the way back. Mutex: their lock.
 
 Theory of operation. Every thread has a lock of its own to sleep on, so that a push wakes one thread and no other.
 At most one woken thread is on its way at a time; when it takes a task and leaves others behind, it wakes the next one
@@ -43,6 +43,35 @@ class Mutex:
         self._lock.release()
 
 
+class Mailbox:
+    """Tasks that any thread puts in and the loop's thread takes out, first in, first out; no limit of its own."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        self._tasks: deque[Task] = deque()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def put(self, task: Task) -> int:
+        """Put `task` in. Returns 0."""
+        self._tasks.append(task)
+        return 0
+
+    def take(self) -> Task | None:
+        """The one that has been there longest, None if there is none."""
+        return self._tasks.popleft() if self._tasks else None
+
+    def remove(self, task: Task) -> bool:
+        """Take `task` out, wherever it stands. False if it is not there."""
+        try:
+            self._tasks.remove(task)
+        except ValueError:
+            return False
+        return True
+
+
 class WorkQueue:
     """At most `limit` tasks (0: no limit) that wait for one of `threads` threads, first come first served.
 
@@ -58,7 +87,7 @@ class WorkQueue:
         self.threads = threads
         self.limit = limit
         self.busy = 0
-        self._tasks: deque[Task] = deque()
+        self._tasks = Mailbox()
         self._closed = False
         # Guards what is below and the above.
         self._lock = Lock()
@@ -83,18 +112,14 @@ class WorkQueue:
             full = self.limit and waiting >= self.limit and waiting >= self.limit + self.threads - self.busy
             if self._closed or full:
                 return False
-            self._tasks.append(task)
+            self._tasks.put(task)
             self._wake_one()
         return True
 
     def remove(self, task: Task) -> bool:
         """Take `task` out again. False when a thread has it already."""
         with self._lock:
-            try:
-                self._tasks.remove(task)
-            except ValueError:
-                return False
-        return True
+            return self._tasks.remove(task)
 
     def close(self) -> int:
         """Take no more tasks, and let each thread end once the queue is empty. Returns 0."""
@@ -128,8 +153,8 @@ class WorkQueue:
                 if self._woken[number]:
                     self._woken[number] = False
                     self._waking -= 1
-                if self._tasks:
-                    task = self._tasks.popleft()
+                task = self._tasks.take()
+                if task is not None:
                     self.busy += 1
                     if self._tasks:
                         self._wake_one()

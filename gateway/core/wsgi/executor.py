@@ -5,11 +5,10 @@ once however many threads post. That a response is complete which the thread has
 until the loop comes by, which it does with the next bytes from any client, and at the latest with the next tick.
 """
 
-from collections import deque
 from typing import Any
 
 from ..kernels.base import Executor, Task
-from ..kernels.queue import WorkQueue
+from ..kernels.queue import Mailbox, WorkQueue
 
 # Messages handled in one turn of the loop, so that sockets and timers get theirs.
 STEPS_PER_TURN = 128
@@ -28,7 +27,7 @@ class ThreadExecutor(Executor):
         self.queue = queue
         self.wake = wake
         self.log = log
-        self.posted: Any = deque()
+        self.posted = Mailbox()
         self.woken = False
 
     def submit(self, task: Task) -> bool:
@@ -39,8 +38,8 @@ class ThreadExecutor(Executor):
         return 0
 
     def post(self, task: Task) -> int:
-        self.posted.append(task)
-        # Read after the append, and cleared by the loop before it takes: a task is seen by the emptying that runs, or
+        self.posted.put(task)
+        # Read after the put, and cleared by the loop before it takes: a task is seen by the emptying that runs, or
         # wakes the next one. Two threads that both see False wake the loop twice, which is harmless.
         if not self.woken:
             self.woken = True
@@ -48,21 +47,21 @@ class ThreadExecutor(Executor):
         return 0
 
     def defer(self, task: Task) -> int:
-        self.posted.append(task)
+        self.posted.put(task)
         return 0
 
     def drain(self) -> int:
         self.woken = False
         posted = self.posted
-        left = STEPS_PER_TURN
-        while posted and left:
-            left -= 1
-            task: Task = posted.popleft()
+        for _ in range(STEPS_PER_TURN):
+            task = posted.take()
+            if task is None:
+                return 0
             try:
                 task.step()
             except Exception:
                 self.log.exception("Internal error: a step of %r failed", task)
-        if posted and not self.woken:
+        if not self.woken:
             self.woken = True
             self.wake()
         return 0
