@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib
 import json
 import logging
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -248,6 +249,7 @@ CASES: dict[str, Callable[[Backend], Operation]] = {
     "wsgi hello small": lambda backend: wsgi(backend, "hello", SMALL),
     "wsgi hello browser": lambda backend: wsgi(backend, "hello", LARGE_HEAD),
     "wsgi echo": lambda backend: wsgi(backend, "echo", POST),
+    "wsgi 20 parts": lambda backend: wsgi(backend, "stream", SMALL),
     "head small": lambda backend: head(backend, SMALL),
     "head browser": lambda backend: head(backend, LARGE_HEAD),
     "scope small": lambda backend: head_fact(backend, SMALL, "scope"),
@@ -285,28 +287,44 @@ def run(function: Callable[..., Any], loop: str, *arguments: object) -> Any:
     return asyncio.run(function(*arguments))
 
 
-def instructions(backend: str, case: str, loop: str) -> float:
-    """Instructions per operation, counted by callgrind: two runs of different length, and their difference.
+async def count(operation: Operation, number: int) -> None:
+    """Do an operation `number` times, and six times as often; callgrind divides its counts at calls of getppid."""
+    await operation(50)
+    gc.collect()
+    gc.disable()
+    for times in (number, 6 * number):
+        os.getppid()
+        await operation(times)
+    os.getppid()
+
+
+def instructions(backend: str, cases: Sequence[str], loop: str, number: int = 200) -> dict[str, float]:
+    """Instructions per operation of each case, by callgrind: what a longer run has more than a short one.
 
     Raises RuntimeError when valgrind fails, FileNotFoundError when it is not there.
     """
-    few, many = 200, 1200
-    counts = []
-    for number in (few, many):
-        with tempfile.TemporaryDirectory() as scratch:
-            command = [
-                *("valgrind", "--tool=callgrind", f"--callgrind-out-file={scratch}/out", sys.executable),
-                *("-m", "benchmarks.core", "--backend", backend, "--cases", case, "--loop", loop),
-                *("--number", str(number)),
-            ]
-            # With a fixed seed, dictionaries are laid out alike in both runs.
-            variables = {**os.environ, "PYTHONHASHSEED": "0"}
-            result = subprocess.run(command, cwd=CHECKOUT, env=variables, capture_output=True, text=True, timeout=300)
-        lines = [line for line in result.stderr.splitlines() if "Collected :" in line]
-        if result.returncode or not lines:
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [
+            *("valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={scratch}/out"),
+            *(sys.executable, "-m", "benchmarks.core", "--backend", backend, "--cases", ",".join(cases)),
+            *("--loop", loop, "--count", str(number)),
+        ]
+        # With a fixed seed, dictionaries are laid out alike in every run.
+        variables = {**os.environ, "PYTHONHASHSEED": "0"}
+        result = subprocess.run(command, cwd=CHECKOUT, env=variables, capture_output=True, text=True, timeout=600)
+        # Each case makes three dumps: what was before it, the short run and the long one.
+        dumps = sorted(Path(scratch).glob("out.*"), key=lambda path: int(path.suffix[1:]))[-3 * len(cases) :]
+        if result.returncode or len(dumps) < 3 * len(cases):
             raise RuntimeError(f"valgrind ended with {result.returncode}: {result.stderr[-300:]}")
-        counts.append(int(lines[0].split()[-1]))
-    return (counts[1] - counts[0]) / (many - few)
+        totals = [_total(dump) for dump in dumps]
+    # The command does the cases in its own order.
+    ordered = [case for case in CASES if case in cases]
+    return {case: (totals[3 * at + 2] - totals[3 * at + 1]) / (5 * number) for at, case in enumerate(ordered)}
+
+
+def _total(dump: Path) -> int:
+    """Instructions in one of callgrind's dumps."""
+    return next(int(line.split()[1]) for line in dump.read_text().splitlines() if line.startswith("totals:"))
 
 
 def main() -> int:
@@ -314,26 +332,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--backend", choices=("core", "_speedups", "both"), default="both")
-    add("--cases", default="", metavar="WORD,…", help="cases whose names have one of the words")
+    add("--cases", default="", metavar="WORD,…", help="cases of these names, or with one of the words in it")
     add("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     add("--seconds", type=float, default=0.5, help="time for each case (default 0.5)")
     add("--repeat", type=int, default=5, help="runs it is divided into (default 5)")
     add("--callgrind", action="store_true", help="count instructions too (needs valgrind)")
     add("--number", type=int, help="do each case that many times and print nothing")
+    add("--count", type=int, help=argparse.SUPPRESS)
     add("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
     words = [word for word in options.cases.split(",") if word]
     cases = {name: make for name, make in CASES.items() if not words or any(word in name for word in words)}
-    if options.cases in CASES:
-        cases = {options.cases: CASES[options.cases]}
+    if words and all(word in CASES for word in words):
+        cases = {name: make for name, make in CASES.items() if name in words}
     backends = ("core", "_speedups") if options.backend == "both" else (options.backend,)
     results: dict[str, dict[str, dict[str, float]]] = {}
-    if not options.number:
+    if not options.number and not options.count:
         print(f"{'':22}{'backend':11}{'best ns':>10}{'median ns':>11}" + "   instructions" * options.callgrind)
     for name, make in cases.items():
         for label in backends:
             try:
                 operation = make(Backend(label))
+                if options.count:
+                    run(count, options.loop, operation, options.count)
+                    continue
                 if options.number:
                     run(operation, options.loop, options.number)
                     continue
@@ -344,7 +366,7 @@ def main() -> int:
             figures = {"best_ns": min(times), "median_ns": median(times)}
             line = f"{name:22}{label:11}{figures['best_ns']:10,.0f}{figures['median_ns']:11,.0f}"
             if options.callgrind:
-                figures["instructions"] = instructions(label, name, options.loop)
+                figures["instructions"] = instructions(label, [name], options.loop)[name]
                 line += f"{figures['instructions']:15,.0f}"
             print(line)
             results.setdefault(name, {})[label] = figures
