@@ -8,13 +8,16 @@ import fcntl
 import json
 import os
 import platform
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from . import chart, check, environment, load, peers, process, report, workloads
+from . import bars, chart, check, environment, load, peers, process, report, workloads
 from .environment import Environment
 from .peers import Peer
 from .workloads import Workload
@@ -25,7 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--servers", default="", metavar="NAME,…", help="names or their beginnings; NAME@N: N threads")
-    add("--workloads", default="", metavar="KEY,…", help='W3 is W3w and W3a; "all"')
+    add("--workloads", default="", metavar="KEY,…", help='W3 is W3w and W3a; "all" (default: what bars.py compares)')
     add("--rounds", type=int, default=3, help="how often each pair is measured (default 3)")
     add("--seconds", type=float, default=2.0, help="length of a measured run (default 2)")
     add("--warm-up", type=float, default=1.0, metavar="SECONDS", help="load before that (default 1)")
@@ -52,9 +55,13 @@ def main() -> int:
     if options.report:
         show(json.loads(options.report.read_text()), options)
         return 0
+    wanted = None
     try:
-        servers = peers.select([word for word in options.servers.split(",") if word])
-        loads = workloads.select([word for word in options.workloads.split(",") if word])
+        if options.servers or options.workloads:
+            servers = peers.select([word for word in options.servers.split(",") if word])
+            loads = workloads.select([word for word in options.workloads.split(",") if word])
+        else:
+            servers, loads, wanted = list(peers.PEERS), list(workloads.WORKLOADS), bars.pairs()
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -65,7 +72,7 @@ def main() -> int:
     made = environment.prepare(options.python, in_place=options.in_place)
     _make_file(made.scratch / "file.bin")
     with alone(made.scratch):
-        result = measure(made, servers, loads, options)
+        result = measure(made, servers, loads, options, wanted)
     if options.check_only:
         return 1 if result["failures"] else 0
     if options.json:
@@ -76,7 +83,7 @@ def main() -> int:
 
 def show(result: dict[str, Any], options: argparse.Namespace) -> None:
     """Print the tables; write them, and the chart, where that was asked for."""
-    text = report.markdown(result)
+    text = "\n".join(part for part in (bars.markdown(result), report.markdown(result)) if part)
     if options.markdown:
         options.markdown.write_text(text)
     if options.chart:
@@ -93,7 +100,7 @@ def alone(scratch: Path) -> Iterator[None]:
 
 
 def listing() -> str:
-    """Servers and workloads; a star marks those measured when none are named."""
+    """Servers and workloads; a star marks those measured when only the others are named."""
     lines = ["Servers"]
     for peer in peers.PEERS:
         lines.append(f"  {'*' if peer.default else ' '} {peer.name:20} {peer.interface or '-':5} {peer.command}")
@@ -103,17 +110,28 @@ def listing() -> str:
     return "\n".join(lines)
 
 
-def pairs(servers: list[Peer], loads: list[Workload], turn: int) -> Iterator[tuple[Workload, Peer]]:
-    """One round: every workload with every server that can do it; every other round in reverse order."""
+def pairs(
+    servers: list[Peer], loads: list[Workload], turn: int, wanted: bars.Pairs | None
+) -> Iterator[tuple[Workload, Peer]]:
+    """One round: every workload with every server that can do it; every other round in reverse order.
+
+    Only those of `wanted`, if given.
+    """
     for workload in loads:
         interfaces = [workload.interface, None] if workload.constant else [workload.interface]
         able = [peer for peer in servers if peer.interface in interfaces]
+        if wanted is not None:
+            able = [peer for peer in able if (workload.key, peer.name) in wanted]
         for peer in able if turn % 2 == 0 else reversed(able):
             yield workload, peers.for_threads(peer, workload.threads)
 
 
 def measure(
-    made: Environment, servers: list[Peer], loads: list[Workload], options: argparse.Namespace
+    made: Environment,
+    servers: list[Peer],
+    loads: list[Workload],
+    options: argparse.Namespace,
+    wanted: bars.Pairs | None = None,
 ) -> dict[str, Any]:
     """All rounds. A pair that failed is not tried again."""
     result: dict[str, Any] = {
@@ -135,7 +153,7 @@ def measure(
     failed: set[tuple[str, str]] = set()
     try:
         for turn in range(1 if options.check_only else options.rounds):
-            for workload, peer in pairs(servers, loads, turn):
+            for workload, peer in pairs(servers, loads, turn, wanted):
                 if (workload.key, peer.name) in failed:
                     continue
                 for attempt in range(1 + options.retries):
@@ -161,80 +179,195 @@ def measure(
 def run_once(
     made: Environment, peer: Peer, workload: Workload, options: argparse.Namespace, commands: dict[str, str]
 ) -> dict[str, Any] | None:
-    """Start, check, warm up, measure, check again, stop. None when only the check was asked for."""
-    port = process.free_port()
-    values = {
+    """One measurement of a pair. None when only the check was asked for."""
+    commands[peer.name] = _command(made, peer, None, workload)
+    if workload.kind == "start" and not options.check_only:
+        run = _starts(made, peer, workload, options)
+    else:
+        run = _load(made, peer, workload, options)
+    if run is None:
+        return None
+    run = {"workload": workload.key, "server": peer.name, **run}
+    print(
+        f"{workload.key:6} {peer.name:20} {run['requests_per_second']:>10,.0f} req/s {run['cpu_us']:8.2f} us "
+        f"p99 {run['p99_ms']:7.2f} ms  others {run['foreign']:4.0%}  {'; '.join(run['notes'])}",
+        file=sys.stderr,
+    )
+    return run
+
+
+def _command(made: Environment, peer: Peer, port: int | None, workload: Workload) -> Any:
+    """The server's command line: its words, or, without a port, how to show it."""
+    values: dict[str, object] = {
         "bin": made.bin,
         "python": made.python,
         "launch": environment.HERE / "launch.py",
         "limit": made.scratch / "limit",
+        "scratch": made.scratch,
         "app": workload.app,
     }
-    command = peer.arguments(port=port, **values)
-    shown = {"bin": "BIN", "python": "BIN/python", "launch": "launch.py", "limit": "limit", "app": "APP"}
-    commands[peer.name] = " ".join(peer.arguments(port="PORT", **shown))
+    if port is not None:
+        return peer.arguments(port=port, **values)
+    shown = {name: name for name in values} | {
+        "bin": "BIN",
+        "python": "BIN/python",
+        "launch": "launch.py",
+        "app": "APP",
+    }
+    return " ".join(peer.arguments(port="PORT", **shown))
+
+
+def _server(
+    made: Environment, peer: Peer, workload: Workload, options: argparse.Namespace
+) -> tuple[process.ServerProcess, int]:
+    """A server, starting, and its port."""
+    port = process.free_port()
     variables = {**made.variables(ours=peer.role == "ours"), **peer.environment}
+    (made.scratch / "access.log").unlink(missing_ok=True)
+    command = _command(made, peer, port, workload)
     log = made.scratch / "server.log"
-    with process.ServerProcess(command, variables, environment.APPS, log, options.server_core) as server:
+    return process.ServerProcess(command, variables, environment.APPS, log, options.server_core), port
+
+
+class Accounts:
+    """What a server, and others, use of the processor between two moments."""
+
+    def __init__(self, server: process.ServerProcess, options: argparse.Namespace) -> None:
+        self._server = server
+        self._cores = (options.server_core, options.client_core)
+        self._busy = [process.busy_seconds(core) for core in self._cores]
+        self._cpu = server.cpu()
+        self._own = time.process_time()
+        self._began = time.monotonic()
+
+    def close(self, client: float) -> dict[str, float]:
+        """Seconds since then; `client`: what the load generators have used of the second core."""
+        client += time.process_time() - self._own
+        took = time.monotonic() - self._began
+        user, system = (now - then for now, then in zip(self._server.cpu(), self._cpu, strict=True))
+        busy = [process.busy_seconds(core) - then for core, then in zip(self._cores, self._busy, strict=True)]
+        foreign = max(0.0, *((used - mine) / took for used, mine in zip(busy, (user + system, client), strict=True)))
+        return {"took": took, "user": user, "system": system, "foreign": foreign}
+
+
+def _load(made: Environment, peer: Peer, workload: Workload, options: argparse.Namespace) -> dict[str, Any] | None:
+    """Start, check, warm up, measure, check again, stop. None when only the check was asked for."""
+    starting, port = _server(made, peer, workload, options)
+    extra: dict[str, Any] = {}
+    with starting as server, contextlib.ExitStack() as stack:
         start = server.wait_until(lambda: check.ready(port, workload))
         rss_start, _ = server.memory()
         findings = check.check(port, peer, workload)
+        notes = list(findings.notes)
         if options.check_only:
             segments = [f"in {findings.segments} segments"] if findings.segments else []
-            remarks = "; ".join(segments + findings.notes)
-            print(f"{workload.key:6} {peer.name:20} right  {remarks}", file=sys.stderr)
+            print(f"{workload.key:6} {peer.name:20} right  {'; '.join(segments + notes)}", file=sys.stderr)
             return None
-        if options.warm_up:
-            load.run(port, workload, options.warm_up, options.client_core, made.scratch)
-        cores = (options.server_core, options.client_core)
-        busy = [process.busy_seconds(core) for core in cores]
-        user, system = server.cpu()
-        began = time.monotonic()
-        seen = load.run(port, workload, options.seconds, options.client_core, made.scratch)
-        took = time.monotonic() - began
-        user, system = (now - then for now, then in zip(server.cpu(), (user, system), strict=True))
-        busy = [process.busy_seconds(core) - then for core, then in zip(cores, busy, strict=True)]
+
+        def generate(seconds: float, **values: Any) -> load.LoadResult:
+            return load.run(port, workload, seconds, options.client_core, made.scratch, **values)
+
+        warm = generate(options.warm_up) if options.warm_up or workload.kind == "half" else None
+        rss_warm, _ = server.memory()
+        idle: list[socket.socket] = []
+        if workload.kind == "idle":
+            idle = stack.enter_context(load.idle(port, workload, workloads.IDLE))
+            extra["idle_kib"] = (server.memory()[0] - rss_warm) * 1024 / workloads.IDLE
+            notes.append(f"{extra['idle_kib']:.1f} KiB per idle connection")
+        accounts = Accounts(server, options)
+        others: list[load.LoadResult] = []
+        if workload.kind == "half" and warm:
+            rate = extra["rate"] = warm.requests / warm.seconds / 2
+            seen = load.pace(port, workload, rate, options.seconds, options.client_core, made.scratch)
+            notes.append(f"asked for {rate:,.0f} a second")
+        elif workload.kind == "beside":
+            seen, slow = _together(
+                generate, options.seconds, {"path": workloads.SLOW_PATH, "connections": workloads.SLOW_CONNECTIONS}
+            )
+            others.append(slow)
+            notes.append(f"slow ones: {slow.requests / slow.seconds:,.0f} req/s, p99 {slow.p99_ms:.1f} ms")
+        else:
+            seen = generate(options.seconds)
+        used = accounts.close(sum(one.client_cpu * one.seconds for one in (seen, *others)))
         rss, pss = server.memory()
         if not server.alive:
             raise check.CheckError(f"ended under load: {server.tail()}")
+        if gone := load.closed(idle):
+            notes.append(f"closed {gone} of the idle connections")
         check.answers(port, workload)
     if not seen.requests:
         raise load.LoadError(f"no request completed: {seen.errors}")
     if seen.errors.get("status"):
         raise check.CheckError(f"{seen.errors['status']} responses with an error status")
-    notes = list(findings.notes)
     if seen.errors:
         notes.append("socket errors: " + ", ".join(f"{kind} {count}" for kind, count in seen.errors.items()))
-    own = (user + system, seen.client_cpu * seen.seconds)
-    run = {
-        "workload": workload.key,
-        "server": peer.name,
+    # Slow requests beside the fast ones are the server's work too.
+    requests = seen.requests + sum(one.requests for one in others)
+    return {
         "requests_per_second": seen.requests / seen.seconds,
         "requests": seen.requests,
         "seconds": seen.seconds,
         "bytes_per_second": seen.bytes / seen.seconds,
         "p50_ms": seen.p50_ms,
         "p99_ms": seen.p99_ms,
-        "cpu_us": (user + system) / seen.requests * 1e6,
-        "cpu_user_us": user / seen.requests * 1e6,
-        "server_cpu": (user + system) / took,
-        "client_cpu": seen.client_cpu,
-        "foreign": max(0.0, *((used - mine) / took for used, mine in zip(busy, own, strict=True))),
+        "cpu_us": (used["user"] + used["system"]) / requests * 1e6,
+        "cpu_user_us": used["user"] / requests * 1e6,
+        "server_cpu": (used["user"] + used["system"]) / used["took"],
+        "client_cpu": seen.client_busy,
+        "foreign": used["foreign"],
         "rss_mib": rss,
         "rss_start_mib": rss_start,
+        "rss_growth_mib": rss - rss_warm,
         "pss_mib": pss,
         "start_ms": start * 1000,
         "errors": seen.errors,
         "counts": findings.streamed is not False,
         "segments": findings.segments,
         "notes": notes,
+        **extra,
     }
-    print(
-        f"{workload.key:6} {peer.name:20} {run['requests_per_second']:>10,.0f} req/s {run['cpu_us']:8.2f} us "
-        f"p99 {run['p99_ms']:7.2f} ms  others {run['foreign']:4.0%}  {'; '.join(notes)}",
-        file=sys.stderr,
-    )
-    return run
+
+
+def _together(
+    generate: Callable[..., load.LoadResult], seconds: float, slow: dict[str, Any]
+) -> tuple[load.LoadResult, load.LoadResult]:
+    """Fast requests, and slow ones that begin before them and end after them."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(generate, seconds + 1, **slow)
+        time.sleep(0.5)
+        return generate(seconds), waiting.result()
+
+
+def _starts(made: Environment, peer: Peer, workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """Several starts, one after the other: time from exec to the first answer, memory then; medians."""
+    found: list[dict[str, float]] = []
+    for _ in range(workloads.STARTS):
+        starting, port = _server(made, peer, workload, options)
+        with starting as server:
+            accounts = Accounts(server, options)
+            start = server.wait_until(lambda port=port: check.ready(port, workload))
+            used = accounts.close(0.0)
+            found.append(
+                {
+                    "start_ms": start * 1000,
+                    "cpu_us": (used["user"] + used["system"]) * 1e6,
+                    "cpu_user_us": used["user"] * 1e6,
+                    "foreign": used["foreign"],
+                    "rss_mib": server.largest(),
+                }
+            )
+            check.answers(port, workload)
+    middle = {name: median(one[name] for one in found) for name in found[0]}
+    milliseconds = sorted(one["start_ms"] for one in found)
+    return {
+        **middle,
+        "requests_per_second": 1000 / middle["start_ms"],
+        "p50_ms": middle["start_ms"],
+        "p99_ms": milliseconds[-1],
+        "client_cpu": 0.0,
+        "counts": True,
+        "notes": [f"{len(found)} starts, {milliseconds[0]:.0f}-{milliseconds[-1]:.0f} ms"],
+    }
 
 
 def machine() -> dict[str, Any]:

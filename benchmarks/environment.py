@@ -79,7 +79,8 @@ def prepare(python: str = sys.executable, *, in_place: bool = False, root: Path 
         _gateway(home, programs)
     scratch = home / "scratch"
     scratch.mkdir(exist_ok=True)
-    _limit(scratch)
+    for name in ("limit", "pace"):
+        _compile(name, scratch)
     return Environment(programs, missing, in_place, scratch)
 
 
@@ -135,12 +136,13 @@ def _gateway(home: Path, programs: Path) -> None:
     stamp.write_text(digest)
 
 
-def _limit(scratch: Path) -> None:
-    """Compile limit.c; without a C compiler its row fails, and says so."""
-    source, program = HERE / "limit.c", scratch / "limit"
+def _compile(name: str, scratch: Path) -> None:
+    """Compile one of the C programs here; without a C compiler what needs it fails, and says so."""
+    source, program = HERE / f"{name}.c", scratch / name
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler and (not program.exists() or program.stat().st_mtime < source.stat().st_mtime):
-        subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", source, "-o", program], check=True, timeout=60)
+        command = [compiler, "-O2", "-D_GNU_SOURCE", str(source), "-o", str(program), "-lm"]
+        subprocess.run(command, check=True, timeout=60)
 
 
 def _digest(files: list[Path], *words: str) -> str:

@@ -1,16 +1,25 @@
-"""The load generator: wrk, on a core of its own, with the request given byte for byte."""
+"""The load generators, on a core of their own, with the request given byte for byte.
+
+wrk sends on each connection as soon as it has the answer; pace.c sends at a rate. Idle connections are opened here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .workloads import Workload
 
@@ -48,6 +57,8 @@ class LoadResult:
     """Kind -> count; kinds that did not happen are left out."""
     client_cpu: float
     """Share of the client's core that was used: near 1, the client was the limit."""
+    client_busy: float
+    """The same, without what a client that polls spends on waiting."""
 
 
 def available() -> str | None:
@@ -58,34 +69,22 @@ def available() -> str | None:
     return None
 
 
-def run(port: int, workload: Workload, seconds: float, core: int, scratch: Path) -> LoadResult:
-    """Load the server at `port` for `seconds`. Raises LoadError."""
-    content = scratch / "request.bin"
-    content.write_bytes(workload.request())
-    script = scratch / "load.lua"
+def run(
+    port: int, workload: Workload, seconds: float, core: int, scratch: Path, *, path: str = "", connections: int = 0
+) -> LoadResult:
+    """Load the server at `port`, with another path or number of connections where given. Raises LoadError."""
+    name = path.strip("/") or "request"
+    content = scratch / f"{name}.bin"
+    content.write_bytes(workload.request(path=path))
+    script = scratch / f"{name}.lua"
     script.write_text(_SCRIPT.format(content=content))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [
-        *("taskset", "-c", str(core), "wrk", "-t1", f"-c{workload.connections}"),
+        *("wrk", "-t1", f"-c{connections or workload.connections}"),
         *(f"-d{math.ceil(seconds)}", "--timeout", "5s", "-s", str(script), f"http://127.0.0.1:{port}/"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            if seconds != math.ceil(seconds):
-                # wrk knows whole seconds only, and stops as if these were over when interrupted.
-                time.sleep(seconds)
-                process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=seconds + 15)
-        except BaseException:
-            process.kill()
-            raise
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
-    if process.returncode or not lines:
-        raise LoadError(f"wrk ended with {process.returncode}: {output.strip()[-300:]}")
-    result = json.loads(lines[0].removeprefix("RESULT "))
+    # wrk knows whole seconds only, and stops as if these were over when interrupted.
+    result, used = _generate(command, core, seconds, interrupt=seconds != math.ceil(seconds))
     duration = result["microseconds"] / 1e6
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return LoadResult(
         requests=result["requests"],
         seconds=duration,
@@ -94,4 +93,97 @@ def run(port: int, workload: Workload, seconds: float, core: int, scratch: Path)
         p99_ms=result["p99"] / 1000,
         errors={kind: count for kind, count in result["errors"].items() if count},
         client_cpu=used / duration,
+        client_busy=used / duration,
     )
+
+
+def pace(port: int, workload: Workload, rate: float, seconds: float, core: int, scratch: Path) -> LoadResult:
+    """Load the server at `port` with `rate` requests per second. Raises LoadError."""
+    content = scratch / "request.bin"
+    content.write_bytes(workload.request())
+    command = [str(scratch / "pace"), str(port), str(content), str(workload.connections), str(rate), str(seconds)]
+    result, used = _generate(command, core, seconds)
+    duration = result["microseconds"] / 1e6
+    return LoadResult(
+        requests=result["requests"],
+        seconds=duration,
+        bytes=0,
+        p50_ms=result["p50"] / 1000,
+        p99_ms=result["p99"] / 1000,
+        errors={},
+        client_cpu=used / duration,
+        client_busy=result["busy"],
+    )
+
+
+def _generate(
+    command: list[str], core: int, seconds: float, *, interrupt: bool = False
+) -> tuple[dict[str, Any], float]:
+    """The RESULT line of a load generator, and the seconds of CPU it used. Raises LoadError."""
+    try:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    except OSError as error:
+        raise LoadError(str(error)) from error
+    late = threading.Timer(seconds + 15, process.kill)
+    late.start()
+    with process:
+        try:
+            if interrupt:
+                time.sleep(seconds)
+                process.send_signal(signal.SIGINT)
+            output = process.stdout.read() if process.stdout else ""
+            # Unlike `wait`, this tells what that one process used, whatever others end meanwhile.
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            late.cancel()
+    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    if process.returncode or not lines:
+        name = Path(command[0]).name
+        raise LoadError(f"{name} ended with {process.returncode}: {output.strip()[-300:]}")
+    return json.loads(lines[0].removeprefix("RESULT ")), usage.ru_utime + usage.ru_stime
+
+
+@contextlib.contextmanager
+def idle(port: int, workload: Workload, count: int) -> Iterator[list[socket.socket]]:
+    """`count` connections that have had one request answered and stay open. Raises LoadError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count + 100:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 1000), hard))
+    request = workload.request()
+    with contextlib.ExitStack() as stack:
+        clients = []
+        try:
+            for _ in range(count):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+                client.sendall(request)
+                received = b""
+                while not received.endswith(workload.body):
+                    data = client.recv(65536)
+                    if not data:
+                        raise LoadError("the server closed a connection that was to stay open")
+                    received += data
+                clients.append(client)
+        except OSError as error:
+            raise LoadError(f"with {len(clients)} connections open: {error}") from error
+        yield clients
+
+
+def closed(clients: list[socket.socket]) -> int:
+    """How many of the connections the server has closed."""
+    count = 0
+    for client in clients:
+        client.setblocking(False)
+        try:
+            client.recv(1)
+            count += 1
+        except BlockingIOError:
+            pass
+        except OSError:
+            count += 1
+    return count

@@ -19,7 +19,7 @@ class Peer:
 
     `command` is split at spaces before its words are filled in: {bin} the environment's programs, {python}
     its interpreter, {launch} benchmarks/launch.py, {limit} the compiled limit.c, {app} "module:attribute",
-    {port}, {threads}.
+    {port}, {threads}, {scratch} a folder for what it writes.
     """
 
     name: str
@@ -35,14 +35,15 @@ class Peer:
     note: str = ""
     """Said beside every figure of this server."""
     default: bool = True
-    """Measured when no servers are named."""
+    """Measured when workloads are named, but no servers."""
 
     def arguments(self, **values: object) -> list[str]:
         """The command line, with `values` filled in."""
         return [word.format(threads=self.threads, **values) for word in self.command.split()]
 
 
-_GATEWAY = "{python} -m gateway {app} -b 127.0.0.1:{port} --log-level error"
+_GATEWAY = "{python} -m gateway {app} -b 127.0.0.1:{port} --log-level error --keep-alive 75"
+_LOGGED = " --access-logfile {scratch}/access.log"
 _GRANIAN = (
     "{bin}/granian {app} --host 127.0.0.1 --port {port} --workers 1 --no-access-log --log-level error"
     " --backlog 8192 --http 1 --no-ws"
@@ -55,11 +56,30 @@ _UVICORN = (
     "{bin}/uvicorn {app} --host 127.0.0.1 --port {port} --loop uvloop --no-access-log --log-level error"
     " --timeout-keep-alive 75 --backlog 4096 --http httptools"
 )
+_SOCKETIFY = "{python} -m socketify {app} --host 127.0.0.1 --port {port} --disable-listen-log True"
 
 PEERS = (
     Peer("gateway-wsgi", "wsgi", _GATEWAY + " --interface wsgi --threads {threads}", "ours", threads=4),
+    Peer("gateway-wsgi-inline", "wsgi", _GATEWAY + " --interface wsgi --threads 0", "ours"),
     Peer("gateway-asgi", "asgi", _GATEWAY + " --interface asgi --loop uvloop", "ours"),
     Peer("gateway-asgi-stock", "asgi", _GATEWAY + " --interface asgi --loop asyncio", "ours"),
+    Peer(
+        "gateway-wsgi-log",
+        "wsgi",
+        _GATEWAY + _LOGGED + " --interface wsgi --threads {threads}",
+        "ours",
+        threads=4,
+        note="access log to a file",
+        default=False,
+    ),
+    Peer(
+        "gateway-asgi-log",
+        "asgi",
+        _GATEWAY + _LOGGED + " --interface asgi --loop uvloop",
+        "ours",
+        note="access log to a file",
+        default=False,
+    ),
     Peer(
         "gateway-wsgi-pure",
         "wsgi",
@@ -82,10 +102,12 @@ PEERS = (
     Peer("granian-wsgi@1", "wsgi", _GRANIAN + " --interface wsgi --blocking-threads {threads}", threads=1),
     Peer("granian-wsgi@4", "wsgi", _GRANIAN + " --interface wsgi --blocking-threads {threads}", threads=4),
     Peer("gunicorn-gthread@4", "wsgi", _GUNICORN + " -k gthread --threads {threads}", threads=4),
+    Peer("socketify-wsgi", "wsgi", _SOCKETIFY + " --interface wsgi"),
     # After a `Connection: close` request fastpysgi 0.6 crashes or hangs in its ASGI mode.
     Peer("fastpysgi-asgi", "asgi", "{python} {launch} fastpysgi {app} {port}", close_probe=False),
     Peer("granian-asgi", "asgi", _GRANIAN + " --interface asgi --loop uvloop"),
     Peer("gunicorn-asgi", "asgi", _GUNICORN + " -k asgi --asgi-loop uvloop"),
+    Peer("socketify-asgi", "asgi", _SOCKETIFY + " --interface asgi"),
     Peer("uvicorn", "asgi", _UVICORN),
     Peer("limit-c", None, "{limit} {port}", "limit", note="constant answer, no application"),
     Peer(
@@ -109,7 +131,7 @@ def select(words: list[str]) -> list[Peer]:
         return [peer for peer in PEERS if peer.default]
     chosen: dict[str, Peer] = {}
     for word in words:
-        found = [peer for peer in PEERS if peer.name == word] or [p for p in PEERS if p.name.startswith(word)]
+        found = [peer for peer in PEERS if peer.name == word] or matching(word)
         if not found and "@" in word:
             base, _, threads = word.rpartition("@")
             threaded = [p for p in PEERS if p.threads and p.name.split("@")[0] == base and threads.isdigit()]
@@ -118,6 +140,11 @@ def select(words: list[str]) -> list[Peer]:
             raise ValueError(f"no server is called {word!r}; --list shows them")
         chosen.update((peer.name, peer) for peer in found)
     return list(chosen.values())
+
+
+def matching(word: str) -> list[Peer]:
+    """The servers whose names begin with `word`."""
+    return [peer for peer in PEERS if peer.name.startswith(word)]
 
 
 def for_threads(peer: Peer, threads: int) -> Peer:

@@ -118,6 +118,14 @@ class ServerProcess:
                         shared += int(value.split()[0])
         return resident / 1024, shared / 1024
 
+    def largest(self) -> float:
+        """Resident MiB of the biggest process, which is the one that serves."""
+        pages = 0
+        for process in self.tree():
+            with contextlib.suppress(OSError):
+                pages = max(pages, int(Path(f"/proc/{process}/statm").read_text().split()[1]))
+        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
     def stop(self) -> None:
         """End the server and all that it started: first politely, after 3 s without asking."""
         tree = self.tree()

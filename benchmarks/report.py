@@ -50,10 +50,16 @@ class Row:
     p99: float = 0.0
     """Milliseconds: medians of the rounds' percentiles."""
     rss: float = 0.0
-    """MiB after the load, whole process tree: median."""
+    """MiB after the load, whole process tree: median. After a start: the biggest process."""
+    growth: float = 0.0
+    """MiB gained during the load: median."""
+    idle: float = 0.0
+    """KiB for each idle connection: median."""
     runs: int = 0
     counts: bool = True
     """False where the server does not do the work (a streamed body sent in one)."""
+    client_bound: bool = False
+    """The load generator set the figure."""
     disturbed: bool = False
     """Others used the cores in every run: only the CPU per request can be compared."""
     failure: str = ""
@@ -81,7 +87,7 @@ def summary(server: str, role: str, runs: list[dict[str, Any]], note: str = "") 
     rates = [run["requests_per_second"] for run in used]
 
     def middle(key: str) -> float:
-        return float(median(run[key] for run in used))
+        return float(median(run.get(key, 0.0) for run in used))
 
     notes = [note] if note else []
     notes += dict.fromkeys(text for run in used for text in run["notes"])
@@ -90,7 +96,8 @@ def summary(server: str, role: str, runs: list[dict[str, Any]], note: str = "") 
         notes.append(f"content in {spread} segments")
     if not calm:
         notes.append("disturbed by other load")
-    if any(run["client_cpu"] > CLIENT_BOUND for run in used):
+    client_bound = any(run["client_cpu"] > CLIENT_BOUND for run in used)
+    if client_bound:
         notes.append("client-bound")
     return Row(
         server=server,
@@ -103,8 +110,11 @@ def summary(server: str, role: str, runs: list[dict[str, Any]], note: str = "") 
         p50=middle("p50_ms"),
         p99=middle("p99_ms"),
         rss=middle("rss_mib"),
+        growth=middle("rss_growth_mib"),
+        idle=middle("idle_kib"),
         runs=len(used),
         counts=all(run["counts"] for run in used),
+        client_bound=client_bound,
         disturbed=not calm,
         notes=notes,
     )

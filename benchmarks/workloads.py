@@ -6,8 +6,13 @@ A new workload is one `Workload` here and, if need be, a callable in apps/.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .peers import Interface
+
+Kind = Literal["load", "half", "beside", "idle", "start"]
+"""What is measured: all that the server can do; latency at half of that; fast requests beside slow ones; the same as
+"load" while idle connections are open; starts."""
 
 # What a desktop browser sends along: 15 fields with Host, about 850 bytes.
 BROWSER = (
@@ -42,6 +47,13 @@ FILE_SIZE = 10 << 20
 """Bytes of the file that the tool makes and names to the applications in BENCHMARK_FILE."""
 FILE_BYTE = b"f"
 UPLOAD = b"u" * (10 << 20)
+IDLE = 2000
+"""Idle connections, each of which has had one request answered."""
+STARTS = 7
+"""Starts in one run."""
+SLOW_CONNECTIONS = 8
+SLOW_PATH = "/slow"
+"""What takes 10 ms beside the fast requests."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Workload:
     interface: Interface
     app: str
     """"module:attribute" in apps/."""
+    kind: Kind = "load"
     body: bytes = HELLO
     """The response's content, exactly."""
     method: str = "GET"
@@ -72,9 +85,9 @@ class Workload:
     default: bool = True
     """Measured when no workloads are named."""
 
-    def request(self, *, close: bool = False, query: str = "") -> bytes:
-        """The request, as the load generator sends it; `close` and `query` are the checks' variations."""
-        lines = [f"{self.method} {self.path}{query} HTTP/1.1", "Host: 127.0.0.1"]
+    def request(self, *, close: bool = False, query: str = "", path: str = "") -> bytes:
+        """The request, as the load generator sends it; the arguments are variations of it."""
+        lines = [f"{self.method} {path or self.path}{query} HTTP/1.1", "Host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in self.fields]
         if self.content:
             lines += ["Content-Type: application/json", f"Content-Length: {len(self.content)}"]
@@ -116,6 +129,20 @@ WORKLOADS = (
     Workload("W10fa", "FastAPI JSON", "asgi", "fastapi_app:app", body=b'{"hello":"world"}', default=False),
     Workload("W11w", "WSGI 10 ms sleep, 16 threads", "wsgi", "plain_wsgi:sleep", threads=16, default=False),
     Workload("W11a", "ASGI 10 ms sleep", "asgi", "plain_asgi:sleep", connections=256, default=False),
+    *_pair("W12", f"hello beside {IDLE:,} idle connections", "hello", kind="idle", default=False),
+    *_pair("W13", "start", "hello", kind="start", default=False),
+    *_pair("W14", "hello, one connection", "hello", connections=1, default=False),
+    *_pair("W15", "hello at half of peak load", "hello", kind="half", default=False),
+    Workload(
+        "W16w",
+        "WSGI hello beside slow requests, 16 threads",
+        "wsgi",
+        "plain_wsgi:mixed",
+        kind="beside",
+        connections=16,
+        threads=16,
+        default=False,
+    ),
 )
 
 

@@ -69,3 +69,10 @@ def sleep(environ, start_response):
     time.sleep(0.01)
     start_response("200 OK", HELLO)
     return [b"Hello, World!"]
+
+
+def mixed(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.01)
+    start_response("200 OK", HELLO)
+    return [b"Hello, World!"]
