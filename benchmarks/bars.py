@@ -68,9 +68,7 @@ class Faster:
             if row is None or row.failure or not row.counts:
                 absent.append(_absence(name, row))
                 continue
-            by_cpu = self.cpu_alone or noisy(ours) or noisy(row)
-            decisive = row.cpu / ours.cpu if by_cpu else ours.requests / row.requests
-            found.append((decisive, by_cpu, row))
+            found.append((*compare(ours, row, cpu_alone=self.cpu_alone), row))
         if not found:
             return replace(verdict, ours=_figures(ours), remark="; ".join(absent))
         decisive, by_cpu, row = min(found, key=lambda one: one[0])
@@ -105,15 +103,14 @@ class Alike:
         one, other = rows.get(self.first), rows.get(self.second)
         if one is None or one.failure or other is None or other.failure:
             return replace(verdict, remark=_absence(self.first[1], one))
-        speed, cpu = one.requests / other.requests, other.cpu / one.cpu
-        by_cpu = noisy(one) or noisy(other)
+        decisive, by_cpu = compare(one, other)
         return replace(
             verdict,
             ours=_figures(one),
             peer=f"{self.second[1]} {_figures(other)}" if self.first[1] != self.second[1] else _figures(other),
-            speed=speed,
-            cpu=cpu,
-            met=(cpu if by_cpu else speed) >= self.bar,
+            speed=one.requests / other.requests,
+            cpu=other.cpu / one.cpu,
+            met=decisive >= self.bar,
             remark="by CPU" if by_cpu else "",
         )
 
@@ -197,6 +194,13 @@ class Below:
 
 
 Bar = Faster | Alike | AtMost | Below
+
+
+def compare(ours: Row, other: Row, *, cpu_alone: bool = False) -> tuple[float, bool]:
+    """How many times better ours is, and whether that is by CPU per request, not by requests per second."""
+    if cpu_alone or noisy(ours) or noisy(other):
+        return other.cpu / ours.cpu, True
+    return ours.requests / other.requests, False
 
 
 def noisy(row: Row) -> bool:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, peers, report, workloads
+from benchmarks import bars, chart, peers, report, soak, workloads
 
 
 def make_run(server: str = "peer", workload: str = "W1", **values: object) -> dict[str, object]:
@@ -107,11 +107,18 @@ def test_markdown_survives_json() -> None:
     assert "| slow | FAIL | | | | | | | | ended / with 1 and more |" in text
 
 
-def test_chart_is_xml_with_a_bar_per_server() -> None:
-    result = make_result(make_run("ours", requests_per_second=2000.0), make_run("peer"))
+def test_chart_has_a_bar_for_each_workload_that_ours_and_a_peer_did() -> None:
+    result = make_result(
+        make_run("ours", requests_per_second=1500.0),
+        make_run("peer"),
+        make_run("slow", requests_per_second=10.0),
+        make_run("peer", "W2"),
+    )
+    result["workloads"] = {"W1": "hello", "W2": "only <a peer>"}
     root = ElementTree.fromstring(chart.svg(result))
-    widths = [float(bar.attrib["width"]) for bar in root.iter("{http://www.w3.org/2000/svg}rect")]
-    assert widths[0] == pytest.approx(2 * widths[1], abs=0.1)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) == 1
+    texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[1:] == ["hello", "1.50 x peer"]
 
 
 def test_servers_are_selected_by_name_beginning_and_threads() -> None:
@@ -130,6 +137,96 @@ def test_workloads_are_selected_by_key() -> None:
     assert [workload.key for workload in workloads.select(["W3", "W1"])] == ["W1", "W3w", "W3a"]
     with pytest.raises(ValueError, match="no workload is called 'W99'"):
         workloads.select(["W99"])
+
+
+def judged(bar: bars.Bar, *runs: dict[str, object], failures: tuple[dict[str, str], ...] = ()) -> bars.Verdict:
+    """What becomes of one bar."""
+    result = make_result(*runs, failures=failures)
+    servers = {str(run["server"]) for run in runs} | {failure["server"] for failure in failures}
+    result["servers"] = {name: {"role": "peer", "note": ""} for name in servers}
+    result["workloads"] = {workload.key: workload.title for workload in workloads.WORKLOADS}
+    rows = {(key, row.server): row for key in result["workloads"] for row in report.rows(result, key)}
+    return bar.judge(rows)
+
+
+FASTER = bars.Faster("W1", "gateway-wsgi", ("granian-wsgi",), 1.6)
+
+
+def test_the_best_peer_decides_a_bar() -> None:
+    runs = [
+        make_run("gateway-wsgi", requests_per_second=1700.0),
+        make_run("granian-wsgi@1", requests_per_second=500.0),
+        make_run("granian-wsgi@4", requests_per_second=1000.0),
+    ]
+    verdict = judged(FASTER, *runs)
+    assert (verdict.met, verdict.speed, verdict.remark) == (True, 1.7, "")
+    assert verdict.peer.startswith("granian-wsgi@4 ")
+    # A faster one that does not do the work is left out, and named.
+    verdict = judged(FASTER, *runs[:2], make_run("granian-wsgi@4", requests_per_second=9000.0, counts=False))
+    assert (verdict.met, verdict.speed, verdict.remark) == (True, 3.4, "granian-wsgi@4 does not do the work")
+
+
+@pytest.mark.parametrize(
+    "noise", [{"foreign": 0.5}, {"client_cpu": 0.99}, {"requests_per_second": 5000.0}], ids=["load", "client", "spread"]
+)
+def test_cpu_decides_a_bar_where_requests_are_not_to_be_compared(noise: dict[str, float]) -> None:
+    ours = [make_run("gateway-wsgi", cpu_us=5.0), make_run("gateway-wsgi", cpu_us=5.0) | noise]
+    if "foreign" in noise:
+        ours[0] |= noise
+    verdict = judged(FASTER, *ours, make_run("granian-wsgi@1", requests_per_second=9000.0))
+    assert (verdict.met, verdict.cpu) == (True, 2.0)
+    assert verdict.remark == "by CPU; granian-wsgi@4 not measured"
+
+
+def test_a_bar_without_our_figure_is_neither_met_nor_missed() -> None:
+    failure = {"workload": "W1", "server": "gateway-wsgi", "reason": "ended with 2: --threads"}
+    verdict = judged(FASTER, make_run("granian-wsgi@1"), failures=(failure,))
+    assert (verdict.met, verdict.remark) == (None, "gateway-wsgi fails: ended with 2: --threads")
+    assert judged(FASTER, make_run("gateway-wsgi")).met is None
+
+
+def test_other_kinds_of_bars() -> None:
+    ours, limit = make_run("gateway-asgi", "W2", cpu_us=6.0), make_run("limit-c", "W2", cpu_us=3.5)
+    above = bars.AtMost(
+        "above", ("W2", "gateway-asgi"), lambda row, others: row.cpu - others[0].cpu, 2.6, "us", (("W2", "limit-c"),)
+    )
+    assert (judged(above, ours, limit).met, judged(above, ours, limit).ours) == (True, "2.5 us")
+    assert judged(above, ours).met is None
+
+    alike = bars.Alike("loops", ("W2", "gateway-asgi-stock"), ("W2", "gateway-asgi"), 0.95)
+    stock = make_run("gateway-asgi-stock", "W2", requests_per_second=940.0)
+    assert judged(alike, ours, stock).met is False
+
+    below = bars.Below("start", "W13a", "gateway-asgi", ("uvicorn",), lambda row: row.p50, "ms", 0.7)
+    started = make_run("gateway-asgi", "W13a", p50_ms=69.0)
+    assert judged(below, started, make_run("uvicorn", "W13a", p50_ms=100.0)).met is True
+    assert judged(below, started, make_run("uvicorn", "W13a", p50_ms=90.0)).met is False
+
+
+def test_bars_name_what_there_is() -> None:
+    known = {peer.name for peer in peers.PEERS}
+    keys = {workload.key: workload for workload in workloads.WORKLOADS}
+    for key, server in bars.pairs():
+        assert server in known
+        (peer,) = (peer for peer in peers.PEERS if peer.name == server)
+        assert peer.interface in (keys[key].interface, None)
+
+
+def test_what_a_soak_complains_about() -> None:
+    own = 'Traceback (most recent call last):\n  File "a", line 1\n    f()\nsoak_asgi.Deliberate\n'
+    foreign = own.replace("soak_asgi.Deliberate", "KeyError: 1")
+    assert soak.complaints("Invalid HTTP request received. (1.2.3.4)\n" + own) == []
+    assert soak.complaints(own + foreign) == ["traceback: KeyError: 1"]
+    assert soak.complaints("12:00 [error] Internal error: opening a connection failed\n" + own) != []
+
+
+def test_what_a_soak_takes_for_growth() -> None:
+    def samples(*rss: float, descriptors: int = 9) -> list[soak.Sample]:
+        return [soak.Sample(value, descriptors, 2) for value in rss]
+
+    assert soak.growth(samples(20, 25, 30, 31, 30, 31, 31, 30, 31)) == []
+    assert soak.growth(samples(20, 25, 30, 31, 31, 31, 34, 34, 34)) == ["rss grew from 31.0 to 34.0"]
+    assert soak.growth(samples(1, 1, 1, 1) + samples(1, 1, descriptors=90)) == ["descriptors grew from 9.0 to 90.0"]
 
 
 def test_names_are_unique() -> None:
