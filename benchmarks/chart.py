@@ -7,11 +7,12 @@ from xml.sax.saxutils import escape
 
 from . import bars
 from .report import Row, rows
+from .workloads import WORKLOADS
 
-WIDTH = 860
-LABEL = 330
+WIDTH = 880
+LABEL = 300
 """Pixels for the names of the rows."""
-VALUE = 210
+VALUE = 250
 """Pixels for what stands behind a bar."""
 LINE = 26
 BAR = 16
@@ -26,7 +27,9 @@ text{fill:#e6edf3}.note{fill:#9198a1}.rule{stroke:#6e7681}.ahead{fill:#2fa383}.b
 
 def svg(result: dict[str, Any]) -> str:
     """One bar for each workload and server of ours that can be compared."""
-    found = [line for key in result["workloads"] for line in _lines(result, key)]
+    # At half of peak load the rate is given, and beside slow requests there is no peer.
+    left_out = {one.key for one in WORKLOADS if one.kind in ("half", "beside")}
+    found = [line for key in result["workloads"] if key not in left_out for line in _lines(result, key)]
     scale = (WIDTH - LABEL - VALUE) / max(1.2, *(min(LONGEST, ratio) for _, ratio, _ in found), 0.0)
     one = LABEL + scale
     bottom = 30 + LINE * len(found)

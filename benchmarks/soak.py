@@ -488,8 +488,8 @@ def run(options: argparse.Namespace, interface: str, scratch: Path) -> list[str]
     visits = ", ".join(f"{name} {count}" for name, count in sorted(clients.done.items()))
     print(f"{interface}: {clients.responses:,} responses compared; {visits}")
     if samples:
-        first, last = samples[len(samples) // 3], samples[-1]
-        print(f"  memory {first.rss:.1f} MiB after a third, {last.rss:.1f} at the end; {last.threads} threads")
+        shown = " ".join(f"{one.rss:.1f}" for one in samples[:: max(1, len(samples) // 12)])
+        print(f"  memory in MiB, from the beginning to the end: {shown}; {samples[-1].threads} threads")
     for problem in problems:
         print(f"  WRONG: {problem}")
     return problems

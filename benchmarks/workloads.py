@@ -130,7 +130,7 @@ WORKLOADS = (
     Workload("W11w", "WSGI 10 ms sleep, 16 threads", "wsgi", "plain_wsgi:sleep", threads=16, default=False),
     Workload("W11a", "ASGI 10 ms sleep", "asgi", "plain_asgi:sleep", connections=256, default=False),
     *_pair("W12", f"hello beside {IDLE:,} idle connections", "hello", kind="idle", default=False),
-    *_pair("W13", "start", "hello", kind="start", default=False),
+    *_pair("W13", "start to first response", "hello", kind="start", default=False),
     *_pair("W14", "hello, one connection", "hello", connections=1, default=False),
     *_pair("W15", "hello at half of peak load", "hello", kind="half", default=False),
     Workload(
