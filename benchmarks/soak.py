@@ -43,6 +43,8 @@ HELLO = b"Hello, World!"
 GROWTH = 0.02
 GROWTH_MIB = 1.0
 """What the last third of the samples may have more than the second third: part of it, and MiB on top."""
+SETTLED = 30.0
+"""Seconds below which a soak is too short to tell growth from warming up."""
 FIELDS = {
     b"HTTP/1.1 200 OK": {b"server", b"date", b"content-type"},
     b"HTTP/1.1 400 Bad Request": {b"server", b"date", b"content-type", b"content-length", b"connection"},
@@ -482,7 +484,7 @@ def run(options: argparse.Namespace, interface: str, scratch: Path) -> list[str]
     text = log.read_text(errors="replace")
     if code:
         problems.append(f"the server ended with {code}: {text[-1500:]}")
-    if not options.wrapper:
+    if not options.wrapper and options.seconds >= SETTLED:
         problems += growth(samples)
     problems += complaints(text)
     visits = ", ".join(f"{name} {count}" for name, count in sorted(clients.done.items()))
