@@ -43,7 +43,8 @@ async def stream(scope, receive, send):
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
-    pause = 0.02 if scope["query_string"] == b"slow" else 0.0
+    # socketify's still has the question mark.
+    pause = 0.02 if scope["query_string"].endswith(b"slow") else 0.0
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for _ in range(20):
