@@ -145,7 +145,7 @@ def _streaming(port: int, workload: Workload, findings: Findings) -> None:
         # The application pauses 20 ms after each part.
         findings.streamed = answer.spread > 0.01 * workload.parts
     if not findings.streamed:
-        findings.notes.append("NOT STREAMED: sends the collected body")
+        findings.notes.append("NOT STREAMED: holds the parts back")
         return
     with _connect(port) as client:
         _compare(_exchange(client, workload), workload)
