@@ -43,6 +43,8 @@ HELLO = b"Hello, World!"
 GROWTH = 0.02
 GROWTH_MIB = 1.0
 """What the last third of the samples may have more than the second third: part of it, and MiB on top."""
+BLOCKS = 1000
+"""How many more of the interpreter's blocks of memory there may be once all clients are gone."""
 ROUNDS = 3
 """How often a soak is repeated while something grows; what grows in the last one is a leak."""
 SETTLED = 30.0
@@ -213,6 +215,12 @@ class Clients:
         finally:
             # Not waited for: the server's side is what is tested.
             writer.transport.abort()
+
+    async def blocks(self) -> int:
+        """How many blocks of memory the server's interpreter has given out."""
+        async with asyncio.timeout(WAIT), self.connect() as connection:
+            await connection.send(request("/blocks", "Connection: close"))
+            return int((await connection.reader.read()).rpartition(b"\r\n")[2])
 
     async def run(self, seconds: float, clients: int) -> None:
         """Visit until the time is over."""
@@ -451,6 +459,7 @@ async def soak(port: int, process: int, options: argparse.Namespace) -> tuple[Cl
     await clients.run(min(2.0, options.seconds / 5), options.clients)
     await _until(lambda: not _connections(process))
     before = Counter(descriptors(process))
+    blocks = await clients.blocks()
     for _ in range(ROUNDS):
         samples.clear()
         watching = asyncio.ensure_future(watch(process, samples))
@@ -462,6 +471,10 @@ async def soak(port: int, process: int, options: argparse.Namespace) -> tuple[Cl
         if not problems or clients.wrong:
             break
         print(f"  once more: {'; '.join(problems)}")
+    more = await clients.blocks() - blocks
+    print(f"  {more:+,} blocks of the interpreter's memory since the first requests")
+    if more > BLOCKS:
+        problems.append(f"{more:,} more objects than after the first requests, for {clients.responses:,} responses")
     if not await _until(lambda: not Counter(descriptors(process)) - before):
         problems += [f"left: {name}" for name in Counter(descriptors(process)) - before]
     return clients, samples, problems

@@ -1,5 +1,7 @@
 """What the soak asks an ASGI application; soak_wsgi.py answers the same targets alike."""
 
+import gc
+import sys
 import zlib
 from urllib.parse import parse_qsl
 
@@ -47,6 +49,9 @@ async def answer(scope, receive, send):
             size += len(data)
             check = zlib.crc32(data, check)
         body = b"%d %d" % (size, check)
+    elif path == "/blocks":
+        gc.collect()
+        body = b"%d" % sys.getallocatedblocks()
     elif path == "/bytes":
         body = b"b" * count
     else:

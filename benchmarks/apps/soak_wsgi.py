@@ -1,5 +1,7 @@
 """What the soak asks a WSGI application; soak_asgi.py answers the same targets alike."""
 
+import gc
+import sys
 import zlib
 from urllib.parse import parse_qsl
 
@@ -26,6 +28,9 @@ def app(environ, start_response):
             size += len(data)
             check = zlib.crc32(data, check)
         body = b"%d %d" % (size, check)
+    elif path == "/blocks":
+        gc.collect()
+        body = b"%d" % sys.getallocatedblocks()
     elif path == "/bytes":
         body = b"b" * count
     else:
