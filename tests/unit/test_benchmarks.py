@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import bars, chart, peers, report, soak, workloads
 
 
@@ -227,6 +228,18 @@ def test_what_a_soak_takes_for_growth() -> None:
     assert soak.growth(samples(20, 25, 30, 31, 30, 31, 31, 30, 31)) == []
     assert soak.growth(samples(20, 25, 30, 31, 31, 31, 34, 34, 34)) == ["rss grew from 31.0 to 34.0"]
     assert soak.growth(samples(1, 1, 1, 1) + samples(1, 1, descriptors=90)) == ["descriptors grew from 9.0 to 90.0"]
+
+
+def test_the_readme_gets_what_is_between_its_marks() -> None:
+    text = "a\n<!-- benchmarks:begin -->\nold\n<!-- benchmarks:end -->\nb\n"
+    result = make_result(make_run("gateway-wsgi"), make_run("granian-wsgi@1"))
+    result["servers"] = {"gateway-wsgi": {"role": "ours"}, "granian-wsgi@1": {"role": "peer"}}
+    made = command.readme(text, result)
+    assert made.startswith("a\n<!-- benchmarks:begin -->\n![")
+    assert made.endswith("</details>\n<!-- benchmarks:end -->\nb\n")
+    assert "old" not in made
+    assert command.readme(made, result) == made
+    assert command.readme(command.README.read_text(), result) != ""
 
 
 def test_names_are_unique() -> None:
