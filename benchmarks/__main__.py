@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ from . import bars, chart, check, environment, load, peers, process, report, wor
 from .environment import Environment
 from .peers import Peer
 from .workloads import Workload
+
+README = environment.CHECKOUT / "README.md"
+CHART = "benchmarks/chart.svg"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,6 +45,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write everything measured")
     add("--markdown", type=Path, metavar="FILE", help="write the tables as well as printing them")
     add("--chart", type=Path, metavar="FILE", help="draw the figures as SVG")
+    add(
+        "--readme", action="store_true", help=f"put chart and bars into {README.name}, as {CHART} and between its marks"
+    )
     add("--report", type=Path, metavar="FILE", help="print the tables of an earlier run's JSON and stop")
     add("--list", action="store_true", help="show servers and workloads and stop")
     return parser.parse_args(arguments)
@@ -88,7 +95,22 @@ def show(result: dict[str, Any], options: argparse.Namespace) -> None:
         options.markdown.write_text(text)
     if options.chart:
         options.chart.write_text(chart.svg(result))
+    if options.readme:
+        (environment.CHECKOUT / CHART).write_text(chart.svg(result))
+        README.write_text(readme(README.read_text(), result))
     print(text, end="")
+
+
+def readme(text: str, result: dict[str, Any]) -> str:
+    """`text` with what lies between its marks made anew. Raises ValueError where there are no marks."""
+    begin, end = "<!-- benchmarks:begin -->\n", "<!-- benchmarks:end -->"
+    before, (_, after) = text[: text.index(begin)], text.split(end, 1)
+    made = [
+        f"![Our speed as a multiple of the best peer's, by workload]({CHART})",
+        textwrap.fill(report.machine(result), 118, break_long_words=False, break_on_hyphens=False),
+        f"<details><summary>What was to be reached, and what was</summary>\n\n{bars.markdown(result)}\n</details>",
+    ]
+    return f"{before}{begin}" + "\n\n".join(made) + f"\n{end}{after}"
 
 
 @contextlib.contextmanager
@@ -267,7 +289,9 @@ def _load(made: Environment, peer: Peer, workload: Workload, options: argparse.N
         def generate(seconds: float, **values: Any) -> load.LoadResult:
             return load.run(port, workload, seconds, options.client_core, made.scratch, **values)
 
-        warm = generate(options.warm_up) if options.warm_up or workload.kind == "half" else None
+        # Half of the peak can't be asked for before the peak is known.
+        warm_up = options.warm_up or (1.0 if workload.kind == "half" else 0.0)
+        warm = generate(warm_up) if warm_up else None
         rss_warm, _ = server.memory()
         idle: list[socket.socket] = []
         if workload.kind == "idle":

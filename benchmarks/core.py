@@ -296,7 +296,7 @@ async def count(operation: Operation, number: int) -> None:
     os.getppid()
 
 
-def instructions(backend: str, cases: Sequence[str], loop: str, number: int = 200) -> dict[str, float]:
+def instructions(backend: str, cases: Sequence[str], loop: str, number: int = 100) -> dict[str, float]:
     """Instructions per operation of each case, by callgrind: what a longer run has more than a short one.
 
     Raises RuntimeError when valgrind fails, FileNotFoundError when it is not there.

@@ -23,6 +23,7 @@ MEASURED = (
     "gunicorn",
     "gunicorn_h1c",
     "httptools",
+    "socketify",
     "uvicorn",
     "uvloop",
 )
@@ -140,7 +141,7 @@ def speed_ratio(row: Row, reference: Row) -> float | None:
 
 def markdown(result: dict[str, Any]) -> str:
     """The whole report."""
-    parts = [_machine(result), _comparison(result)]
+    parts = [machine(result), _comparison(result)]
     for key, title in result["workloads"].items():
         found = rows(result, key)
         if found:
@@ -148,16 +149,18 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _machine(result: dict[str, Any]) -> str:
-    machine = result["machine"]
+def machine(result: dict[str, Any]) -> str:
+    """What was measured, where and how, in a paragraph."""
+    where = result["machine"]
     options = result["options"]
     versions = result["versions"]
+    rounds = f"{options['rounds']} interleaved rounds" if options["rounds"] > 1 else "one round"
     measured = [f"{name} {versions[name]}" for name in MEASURED if name in versions]
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; CPython {versions['python']}; "
+        f"{where['cpu']}, {where['cores']} cores, {where['system']}; CPython {versions['python']}; "
         f"one worker pinned to core {options['server_core']}, wrk -t1 to core {options['client_core']}; "
         f"{options['warm_up']:g} s warm-up, {options['seconds']:g} s measured, "
-        f"{options['rounds']} interleaved rounds, medians. Versions: {', '.join(measured)}. Ours: {result['gateway']}."
+        f"{rounds}, medians. Versions: {', '.join(measured)}. Ours: {result['gateway']}."
     )
 
 

@@ -8,7 +8,7 @@ other than the application's own, and when SIGTERM does not end the server with 
 
     python -m benchmarks.soak --seconds 60
     python -m benchmarks.soak --interface wsgi --io asyncio
-    python -m benchmarks.soak --wrapper "valgrind --error-exitcode=99"
+    PYTHONMALLOC=malloc python -m benchmarks.soak --wrapper "valgrind --error-exitcode=99" --seconds 20 --clients 6
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Connection:
         else:
             body = await self._exactly(int(fields[b"content-length"]), slowly)
         if expected.status == b"HTTP/1.1 200 OK" and body != (b"" if expected.head_only else expected.body):
-            raise Wrong(f"{len(body)} bytes instead of {len(expected.body)} for {expected.request[:60]!r}")
+            raise Wrong(f"{len(body)} bytes, not the {len(expected.body)} wanted, for {expected.request[:60]!r}")
 
     async def end(self) -> None:
         """The server closes, with nothing before that. Raises Wrong."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import bars, chart, peers, report, soak, workloads
 
 
@@ -167,15 +169,20 @@ def test_the_best_peer_decides_a_bar() -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", [{"foreign": 0.5}, {"client_cpu": 0.99}, {"requests_per_second": 5000.0}], ids=["load", "client", "spread"]
+    ("noise", "reason"),
+    [
+        ({"foreign": 0.5}, "disturbed"),
+        ({"client_cpu": 0.99}, "client-bound"),
+        ({"requests_per_second": 5000.0}, "rounds differ"),
+    ],
 )
-def test_cpu_decides_a_bar_where_requests_are_not_to_be_compared(noise: dict[str, float]) -> None:
+def test_cpu_decides_a_bar_where_requests_are_not_to_be_compared(noise: dict[str, float], reason: str) -> None:
     ours = [make_run("gateway-wsgi", cpu_us=5.0), make_run("gateway-wsgi", cpu_us=5.0) | noise]
     if "foreign" in noise:
         ours[0] |= noise
     verdict = judged(FASTER, *ours, make_run("granian-wsgi@1", requests_per_second=9000.0))
     assert (verdict.met, verdict.cpu) == (True, 2.0)
-    assert verdict.remark == "by CPU; granian-wsgi@4 not measured"
+    assert verdict.remark == f"by CPU: {reason}; granian-wsgi@4 not measured"
 
 
 def test_a_bar_without_our_figure_is_neither_met_nor_missed() -> None:
@@ -201,6 +208,9 @@ def test_other_kinds_of_bars() -> None:
     started = make_run("gateway-asgi", "W13a", p50_ms=69.0)
     assert judged(below, started, make_run("uvicorn", "W13a", p50_ms=100.0)).met is True
     assert judged(below, started, make_run("uvicorn", "W13a", p50_ms=90.0)).met is False
+    by_cpu = replace(below, disturbed=lambda row: row.cpu)
+    runs = [run | {"foreign": 0.5} for run in (started | {"cpu_us": 6.0}, make_run("uvicorn", "W13a", p50_ms=90.0))]
+    assert judged(by_cpu, *runs).met is True
 
 
 def test_bars_name_what_there_is() -> None:
@@ -227,6 +237,18 @@ def test_what_a_soak_takes_for_growth() -> None:
     assert soak.growth(samples(20, 25, 30, 31, 30, 31, 31, 30, 31)) == []
     assert soak.growth(samples(20, 25, 30, 31, 31, 31, 34, 34, 34)) == ["rss grew from 31.0 to 34.0"]
     assert soak.growth(samples(1, 1, 1, 1) + samples(1, 1, descriptors=90)) == ["descriptors grew from 9.0 to 90.0"]
+
+
+def test_the_readme_gets_what_is_between_its_marks() -> None:
+    text = "a\n<!-- benchmarks:begin -->\nold\n<!-- benchmarks:end -->\nb\n"
+    result = make_result(make_run("gateway-wsgi"), make_run("granian-wsgi@1"))
+    result["servers"] = {"gateway-wsgi": {"role": "ours"}, "granian-wsgi@1": {"role": "peer"}}
+    made = command.readme(text, result)
+    assert made.startswith("a\n<!-- benchmarks:begin -->\n![")
+    assert made.endswith("</details>\n<!-- benchmarks:end -->\nb\n")
+    assert "old" not in made
+    assert command.readme(made, result) == made
+    assert command.readme(command.README.read_text(), result) != ""
 
 
 def test_names_are_unique() -> None:
