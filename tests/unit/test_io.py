@@ -1137,7 +1137,7 @@ def test_send_now(build: Backend) -> None:
 @pytest.mark.parametrize("how", ["close", "abort", "shutdown_write", "file", "lost"])
 def test_send_now_to_a_transport_that_is_busy_or_over(compiled: Backend, how: str, file: Any) -> None:
     async def test(bench: Bench) -> None:
-        connection, peer = bench.pair(small=True)
+        connection, _ = bench.pair(small=True)
         if how == "file":
             connection.do("send_file", file.fileno(), 0, len(DATA))
         elif how == "lost":
