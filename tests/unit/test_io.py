@@ -128,6 +128,10 @@ def connection_class(build: Backend) -> Any:
         def resume(self) -> int:
             return self.told("later")
 
+        def tick(self, now: float) -> int:
+            self.now = now
+            return self.told("tick")
+
     return FakeConnection
 
 
@@ -1095,3 +1099,106 @@ def test_where_there_is_no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError) as caught:
         Poller(None, None, log, 0, True)
     assert caught.value.errno == errno.ENOSYS
+
+
+# Sending from other threads
+
+
+def test_send_now(build: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        connection, peer = bench.pair(small=True)
+        transport = connection.transport
+        assert transport.threadsafe is (build.name == "_speedups")
+        if not transport.threadsafe:
+            assert transport.send_now(b"x") == -1
+            return
+        assert transport.send_now(b"") == 0
+        assert transport.send_now(b"one") == 3
+        assert await read(peer, 3) == b"one"
+        assert transport.send_now(b"x" * 65537) == -1
+        # What the socket does not take is the caller's business.
+        sent = transport.send_now(b"x" * 65536)
+        assert 0 < sent < 65536
+        assert transport.send_now(b"y") == 0
+        assert connection.do("buffered") == 0
+        await bench.quiet()
+        # Behind what is queued it must not go out.
+        connection.do("write", b"queued")
+        assert transport.send_now(b"z") == -1
+        assert await read(peer, sent + 6) == b"x" * sent + b"queued"
+        await eventually(lambda: connection.do("buffered") == 0)
+        assert transport.send_now(b"z") == 1
+        assert await read(peer, 1) == b"z"
+        assert connection.calls == []
+
+    on_bench(build, "asyncio", test)
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "shutdown_write", "file", "lost"])
+def test_send_now_to_a_transport_that_is_busy_or_over(compiled: Backend, how: str, file: Any) -> None:
+    async def test(bench: Bench) -> None:
+        connection, _ = bench.pair(small=True)
+        if how == "file":
+            connection.do("send_file", file.fileno(), 0, len(DATA))
+        elif how == "lost":
+            connection.do("abort")
+            await eventually(lambda: "lost" in connection.calls)
+        else:
+            connection.do(how)
+        assert connection.transport.send_now(b"x") == -1
+
+    on_bench(compiled, "asyncio", test)
+
+
+def test_send_now_leaves_errors_to_the_loop(compiled: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        connection, peer = bench.pair()
+        peer.close()
+        assert connection.transport.send_now(b"x") == 0
+        assert connection.calls == []
+        await eventually(lambda: connection.calls == ["eof", "lost"])
+
+    on_bench(compiled, "asyncio", test)
+
+
+# What the executor has to say
+
+
+def test_posted_steps_are_done_around_a_batch(build: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        calls: list[str] = []
+
+        class Executor(build.module("kernels.base").Executor):  # type: ignore[misc, name-defined]
+            def drain(self) -> int:
+                calls.append("drain")
+                return 0
+
+        bench.poller.executor = Executor()
+        connection, peer = bench.pair()
+        connection.on["feed"] = lambda data: calls.append("feed")
+        peer.send(b"x")
+        await eventually(lambda: len(calls) >= 3)
+        assert calls[:3] == ["drain", "feed", "drain"]
+        bench.poller.executor = None
+
+    on_bench(build, "asyncio", test)
+
+
+# Deadlines
+
+
+def test_tick_reaches_all_and_survives_one_that_raises(build: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(bench: Bench) -> None:
+        pairs = [bench.pair() for _ in range(5)]
+        for connection, _ in pairs:
+            connection.on["tick"] = connection.transport.abort if connection is pairs[1][0] else lambda: None
+        pairs[2][0].on["tick"] = lambda: 1 // 0
+        assert bench.poller.tick(5.0) == 0
+        assert [connection.calls for connection, _ in pairs] == [["tick"]] * 5
+        assert all(connection.now == 5.0 for connection, _ in pairs)
+        await eventually(lambda: [len(connection.calls) for connection, _ in pairs] == [1, 2, 2, 1, 1])
+        bench.poller.tick(6.0)
+        assert [connection.calls.count("tick") for connection, _ in pairs] == [2, 1, 1, 2, 2]
+
+    on_bench(build, "asyncio", test)
+    assert caplog.text.count("Internal error: a connection failed") == 1
