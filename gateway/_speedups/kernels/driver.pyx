@@ -165,8 +165,10 @@ cdef class Driver(Responder):
 
 
 cpdef object bind(object function, object instance):
-    # A function of a class is a descriptor, whatever made it.
-    return (<DescriptorType *>Py_TYPE(function)).tp_descr_get(function, instance, NULL)
+    cdef DescriptorType *kind = <DescriptorType *>Py_TYPE(function)
+    if kind.tp_descr_get == NULL:
+        raise TypeError("a function of a class is needed")
+    return kind.tp_descr_get(function, instance, NULL)
 
 
 cpdef object copy_context(object context):

@@ -141,7 +141,7 @@ class Driver(Responder):
 
 
 def bind(function: Any, instance: object) -> Any:
-    """`function`, out of the class of `instance`, as a method of it."""
+    """`function`, out of the class of `instance`, as a method of it. Raises TypeError for what can't be one."""
     return types.MethodType(function, instance)
 
 
