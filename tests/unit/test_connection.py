@@ -667,3 +667,32 @@ def test_dripping_a_head_does_not_cost_more_than_reading_it(build: Any) -> None:
         assert statuses(wire.take()) == [200]
 
     run(main, timeout=10.0)
+
+
+def test_field_objects_are_let_go_when_the_connection_is_idle(build: Any) -> None:
+    """Equal lines of consecutive requests are the same objects, until the connection waits for a while."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        request = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: %d\r\n\r\n"
+        for number in (1, 1, 1, 2):
+            await wire.feed(request % number)
+        await wire.advance(1.0)
+        await wire.feed(request % 2)
+        other = Wire(build, app)
+        for _ in range(2):
+            await other.feed(request % 2)
+
+    run(main)
+    assert [fields[1][1] for fields in seen] == [b"1", b"1", b"1", b"2", b"2", b"2", b"2"]
+    if build.name == "_speedups":
+        assert seen[1][1] is seen[2][1]
+        assert seen[2][0] is seen[3][0]
+        assert seen[3][0] is not seen[4][0]
+        assert seen[5][0] is not seen[4][0]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.backend import Backend
+from gateway.core.http.codes import FRAMING_CHUNKED
 from gateway.core.http.fields import HEAD_ERRORS, check_request
-from gateway.core.http.framing import FRAMING_CHUNKED, request_framing
+from gateway.core.http.framing import request_framing
 from gateway.core.http.service import HEADER_MAP_DROP
 from gateway.core.kernels import head as codes
 from gateway.errors import RemoteProtocolError

@@ -2,13 +2,13 @@ from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scop
 from gateway._speedups.http.fields cimport response_block, trailer_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.base cimport Handler, Responder, Stream
-from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready, task_options
+from gateway._speedups.kernels.driver cimport Driver, Yield, bind, copy_context, ready, task_options
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython
 
 cdef long long BURST, MESSAGE_COST
-cdef object READY, YIELD
+cdef object READY, YIELD, RECEIVE, SEND
 
 
 cdef class ASGIHandler(Handler):

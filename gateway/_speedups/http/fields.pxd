@@ -3,6 +3,7 @@ from gateway._speedups.kernels.head cimport RequestHead
 
 cimport cython
 
+cdef int DROP_RESPONSE, DROP_TRAILERS
 cdef int HEADER_MAP_DROP, HEADER_MAP_REFUSE, FIELDS_OK
 cdef int ABSOLUTE_FORM, ASTERISK_FORM, AUTHORITY_FORM, EXPECT_OTHER
 cdef dict HEAD_ERRORS, FIELD_ERRORS

@@ -19,7 +19,7 @@ from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_dis
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
 from ..kernels.base import Handler, Responder, Stream
-from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
+from ..kernels.driver import READY, YIELD, Driver, Yield, bind, copy_context, ready, task_options
 from .scope import base_scope, http_extensions, http_scope
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
@@ -72,7 +72,7 @@ class ASGIHandler(Handler):
             elif self.plain:
                 awaitable = context.run(self.app, scope, cycle.receive_event, cycle.send_event)
             else:
-                awaitable = self.app(scope, cycle.receive_event, cycle.send_event)
+                awaitable = self.app(scope, bind(RECEIVE, cycle), bind(SEND, cycle))
         except (Exception, SystemExit) as error:
             cycle.finished(error)
             return cycle
@@ -356,6 +356,11 @@ class ASGICycle(Driver):
             self.wake()
         elif stream.disconnected:
             raise ClientDisconnected("the client has disconnected")
+
+
+# As attributes of a cycle they would be looked up for every request.
+RECEIVE = vars(ASGICycle)["receive_event"]
+SEND = vars(ASGICycle)["send_event"]
 
 
 def call_twice(app, scope: dict, cycle: ASGICycle):

@@ -6,9 +6,9 @@ from ..kernels.head import USUAL_HEAD
 ASGI_VERSION = "3.0"
 SPEC_VERSION = "2.5"
 
-
 # Looking here first is quicker than looking at the letters.
 UPPERCASE = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
 
 def base_scope(with_state: bool) -> dict:
     """What is the same in every HTTP scope of a process, or in most of them. Copied per request.

@@ -5,22 +5,7 @@ Kernels report what they found; here stands what follows from it, with the secti
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 
-from ..kernels.fields import (
-    F_CONNECTION,
-    F_CONTENT_LENGTH,
-    F_HOST,
-    F_KEEP_ALIVE,
-    F_PROXY_CONNECTION,
-    F_TE,
-    F_TRAILER,
-    F_TRANSFER_ENCODING,
-    F_UPGRADE,
-    FIELD_BAD_NAME,
-    FIELD_BAD_TYPE,
-    FIELD_BAD_VALUE,
-    FIELDS_OK,
-    FieldBlock,
-)
+from ..kernels.fields import FIELD_BAD_NAME, FIELD_BAD_TYPE, FIELD_BAD_VALUE, FIELDS_OK, FieldBlock
 from ..kernels.head import (
     ABSOLUTE_FORM,
     ASTERISK_FORM,
@@ -42,6 +27,7 @@ from ..kernels.head import (
     UNSUPPORTED_VERSION,
     RequestHead,
 )
+from .codes import DROP_RESPONSE, DROP_TRAILERS
 from .service import HEADER_MAP_DROP, HEADER_MAP_REFUSE
 
 # What answers each error code of the head kernel: the status, and the words for the client and the log.
@@ -61,11 +47,6 @@ HEAD_ERRORS = {
     FIELD_TOO_LARGE: (431, "fields too large"),  # RFC 6585 5
     TOO_MANY_FIELDS: (431, "too many fields"),
 }
-
-# Fields about the connection are ours to write: PEP 3333 "Other HTTP Features", RFC 9110 7.6.1, 7.8.
-DROP_RESPONSE = F_CONNECTION | F_KEEP_ALIVE | F_PROXY_CONNECTION | F_TRANSFER_ENCODING | F_UPGRADE | F_TE
-# RFC 9110 6.5.1: framing, routing and the like must not stand in a trailer section.
-DROP_TRAILERS = DROP_RESPONSE | F_CONTENT_LENGTH | F_HOST | F_TRAILER
 
 FIELD_ERRORS = {
     FIELD_BAD_TYPE: "a response field's name and value must be bytes in ASGI, str in WSGI",

@@ -9,15 +9,7 @@ from gateway.errors import LocalProtocolError, RemoteProtocolError
 
 from ..kernels.fields import FieldBlock
 from ..kernels.head import RequestHead
-
-# No content, or content of a known length (RFC 9112 6.2).
-FRAMING_LENGTH = 0
-# The chunked transfer coding (RFC 9112 7.1).
-FRAMING_CHUNKED = 1
-# Content ends with the connection: only for responses to HTTP/1.0 (RFC 9112 6.3, rule 8).
-FRAMING_CLOSE = 2
-# A response that has no content, whatever its fields say: to HEAD, 1xx, 204, 304 (RFC 9112 6.3, rule 1).
-FRAMING_NONE = 3
+from .codes import FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
 
 
 def request_framing(head: RequestHead) -> int:

@@ -12,13 +12,17 @@ REASONS[416] = "Range Not Satisfiable"
 STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode("ascii") for code, phrase in REASONS.items()}
 
 
+# The same by index, with None where there is no registered phrase.
+LINES = tuple(STATUS_LINES.get(code) for code in range(600))
+
+
 def status_line(status: int, reason: bytes) -> bytes:
     """The status line for `status`; an empty `reason` takes the registered phrase.
 
     It always says HTTP/1.1: a server answers with the highest version it conforms to (RFC 9110 2.5).
     """
-    if not reason:
-        line = STATUS_LINES.get(status)
+    if not reason and 0 <= status < 600:
+        line = LINES[status]
         if line is not None:
             return line
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)

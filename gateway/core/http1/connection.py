@@ -16,8 +16,9 @@ from time import monotonic
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 
+from ..http.codes import FRAMING_CLOSE
 from ..http.fields import check_request, head_error, response_block
-from ..http.framing import FRAMING_CLOSE, request_framing
+from ..http.framing import request_framing
 from ..http.service import Service
 from ..http.status import error_text, status_line
 from ..http.stream import HTTPStream

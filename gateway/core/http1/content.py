@@ -6,8 +6,8 @@ its own: what an error or the end means for the connection is the connection's b
 
 from gateway.errors import RemoteProtocolError
 
+from ..http.codes import FRAMING_CHUNKED, FRAMING_LENGTH
 from ..http.fields import head_error
-from ..http.framing import FRAMING_CHUNKED, FRAMING_LENGTH
 from ..http.limits import Limits
 from ..http.stream import HTTPStream
 from ..kernels.buffer import InputBuffer

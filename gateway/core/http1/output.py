@@ -4,8 +4,9 @@ Everything a connection sends goes through here, so that here alone is known how
 and how much of it the peer has taken.
 """
 
-from ..http.fields import DROP_RESPONSE, encode_fields
-from ..http.framing import FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, response_framing
+from ..http.codes import DROP_RESPONSE, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
+from ..http.fields import encode_fields
+from ..http.framing import response_framing
 from ..http.service import Service
 from ..http.status import status_line
 from ..http.stream import HTTPStream

@@ -490,7 +490,7 @@ class RequestHead:
         return scope
 
     def environ(self, base: dict) -> dict:
-        """A copy of `base`, which includes USUAL_VARIABLES, with the head's CGI variables (RFC 3875 4.1, PEP 3333).
+        """A copy of `base` with the CGI variables (RFC 3875 4.1, PEP 3333) of the head. It includes USUAL_VARIABLES.
 
         `base` must not contain HTTP_* keys. Bytes become str as latin-1. Values of repeated fields are joined by ","
         (Cookie: "; "); of Content-Type and Content-Length the first counts.
