@@ -761,13 +761,3 @@ def test_nothing_is_left_for_the_garbage_collector(run: Any, driver: Any, eager:
         run(main())
     finally:
         gc.enable()
-
-
-def test_bind(driver: types.ModuleType) -> None:
-    ready = driver.Ready("value")
-    assert driver.bind(vars(driver.Ready)["__await__"], ready)() is ready
-    close = driver.bind(vars(driver.Ready)["close"], ready)
-    assert close() is None
-    assert close.__self__ is ready
-    with pytest.raises(TypeError):
-        driver.bind(5, ready)

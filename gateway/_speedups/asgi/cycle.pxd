@@ -1,8 +1,8 @@
 from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scope
 from gateway._speedups.http.fields cimport response_block, trailer_block
 from gateway._speedups.http.stream cimport HTTPStream
-from gateway._speedups.kernels.base cimport Handler, Responder, Stream
-from gateway._speedups.kernels.driver cimport Driver, Yield, bind, copy_context, ready, task_options
+from gateway._speedups.kernels.base cimport Handler, Responder, Stream, bind
+from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready, task_options
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython

@@ -7,7 +7,7 @@ cdef class Stream
 cdef class Responder
 
 
-cpdef object bound(object function, object owner)
+cpdef object bind(object function, object instance)
 
 
 cdef class Clock:

@@ -1,12 +1,19 @@
 # cython: language_level=3
 """Compiled twin of gateway/core/kernels/base.py, where everything is documented."""
 
+from cpython.object cimport PyObject
+
 cdef extern from "Python.h":
-    object PyMethod_New(object function, object owner)
+    ctypedef struct DescriptorType "PyTypeObject":
+        object (*tp_descr_get)(object, object, PyObject *)
+    PyObject *Py_TYPE(object item)
 
 
-cpdef object bound(object function, object owner):
-    return PyMethod_New(function, owner)
+cpdef object bind(object function, object instance):
+    cdef DescriptorType *kind = <DescriptorType *>Py_TYPE(function)
+    if kind.tp_descr_get == NULL:
+        raise TypeError("a function of a class is needed")
+    return kind.tp_descr_get(function, instance, NULL)
 
 
 cdef class Clock:

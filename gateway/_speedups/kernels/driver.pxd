@@ -20,7 +20,6 @@ cdef class Driver(Responder):
 
 
 cpdef dict task_options(object loop, bint eager)
-cpdef object bind(object function, object instance)
 cpdef object copy_context(object context)
 cpdef Ready ready(object value)
 

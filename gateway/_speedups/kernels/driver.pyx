@@ -13,9 +13,6 @@ from cpython.ref cimport Py_DECREF, Py_XDECREF
 from gateway._speedups.kernels.base cimport Responder
 
 cdef extern from "Python.h":
-    ctypedef struct DescriptorType "PyTypeObject":
-        object (*tp_descr_get)(object, object, PyObject *)
-    PyObject *Py_TYPE(object item)
     PyObject *PyExc_StopIteration
     void PyErr_SetObject(PyObject *kind, PyObject *value) noexcept
     # 1: the coroutine has yielded, 0: it has returned, -1: it has raised.
@@ -162,13 +159,6 @@ cdef class Driver(Responder):
             self._ended = True
             self.finished(error)
         return 0
-
-
-cpdef object bind(object function, object instance):
-    cdef DescriptorType *kind = <DescriptorType *>Py_TYPE(function)
-    if kind.tp_descr_get == NULL:
-        raise TypeError("a function of a class is needed")
-    return kind.tp_descr_get(function, instance, NULL)
 
 
 cpdef object copy_context(object context):

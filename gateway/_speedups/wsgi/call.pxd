@@ -1,5 +1,5 @@
 from gateway._speedups.http.framing cimport lacks_content, response_length
-from gateway._speedups.kernels.base cimport Task, bound
+from gateway._speedups.kernels.base cimport Task, bind
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.wsgi.filewrapper cimport FileWrapper
 from gateway._speedups.wsgi.start cimport header_block, reason_phrase, status_code, trailers_block

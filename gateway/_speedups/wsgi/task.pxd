@@ -1,7 +1,7 @@
 from gateway._speedups.http.limits cimport Limits
 from gateway._speedups.http.service cimport Service
 from gateway._speedups.http.stream cimport HTTPStream
-from gateway._speedups.kernels.base cimport Executor, Handler, Responder, Stream, bound
+from gateway._speedups.kernels.base cimport Executor, Handler, Responder, Stream, bind
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.kernels.head cimport RequestHead
 from gateway._speedups.kernels.queue cimport Mutex

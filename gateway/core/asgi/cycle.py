@@ -18,8 +18,8 @@ from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_dis
 
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
-from ..kernels.base import Handler, Responder, Stream
-from ..kernels.driver import READY, YIELD, Driver, Yield, bind, copy_context, ready, task_options
+from ..kernels.base import Handler, Responder, Stream, bind
+from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
 from .scope import base_scope, http_extensions, http_scope
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.

@@ -8,13 +8,14 @@ Everything here is called on the event loop's thread, unless its docstring says 
 """
 
 from types import MethodType
+from typing import Any
 
 from .buffer import InputBuffer
 
 
-def bound(function: object, owner: object) -> object:
-    """`function`, a method as its class has it, as a method of `owner`."""
-    return MethodType(function, owner)
+def bind(function: Any, instance: object) -> Any:
+    """`function`, out of the class of `instance`, as a method of it. Raises TypeError for what can't be one."""
+    return MethodType(function, instance)
 
 
 class Clock:

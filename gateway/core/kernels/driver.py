@@ -140,11 +140,6 @@ class Driver(Responder):
             self.finished(error)
 
 
-def bind(function: Any, instance: object) -> Any:
-    """`function`, out of the class of `instance`, as a method of it. Raises TypeError for what can't be one."""
-    return types.MethodType(function, instance)
-
-
 def copy_context(context: Context) -> Context:
     """`context.copy()`, without a look for the method."""
     return context.copy()

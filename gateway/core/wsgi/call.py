@@ -19,7 +19,7 @@ from typing import Any
 from gateway.errors import ClientDisconnected, LocalProtocolError
 
 from ..http.framing import lacks_content, response_length
-from ..kernels.base import Task, bound
+from ..kernels.base import Task, bind
 from ..kernels.fields import FieldBlock
 from .filewrapper import FileWrapper
 from .start import header_block, reason_phrase, status_code, trailers_block
@@ -142,7 +142,7 @@ class ApplicationCall(Task):
         if not self.begin():
             return 0
         try:
-            self.result = self.app(self.environ, bound(START_RESPONSE, self))
+            self.result = self.app(self.environ, bind(START_RESPONSE, self))
             if not self.respond():
                 return 0
         except BaseException as error:
@@ -324,7 +324,7 @@ class ApplicationCall(Task):
         self.block = block
         self.no_content = lacks_content(self.is_head, code)
         self.started = True
-        return bound(WRITE, self)
+        return bind(WRITE, self)
 
     def write(self, data: bytes) -> None:
         """PEP 3333, "The write() Callable": send `data` now."""

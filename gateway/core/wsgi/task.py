@@ -31,7 +31,7 @@ from gateway.errors import ClientDisconnected, caused_by_disconnect
 from ..http.limits import Limits
 from ..http.service import Service
 from ..http.stream import HTTPStream
-from ..kernels.base import Executor, Handler, Responder, Stream, bound
+from ..kernels.base import Executor, Handler, Responder, Stream, bind
 from ..kernels.fields import FieldBlock
 from ..kernels.queue import Mutex
 from .call import CLIENT_DISCONNECTED, EARLY_HINTS, SEND_TRAILERS, ApplicationCall
@@ -239,9 +239,9 @@ class WSGITask(ApplicationCall):
         content = WSGIInput.__new__(WSGIInput)
         content.assign(self)
         environ["wsgi.input"] = content
-        environ["wsgi.early_hints"] = bound(EARLY_HINTS, self)
-        environ["gateway.send_trailers"] = bound(SEND_TRAILERS, self)
-        environ["gateway.client_disconnected"] = bound(CLIENT_DISCONNECTED, self)
+        environ["wsgi.early_hints"] = bind(EARLY_HINTS, self)
+        environ["gateway.send_trailers"] = bind(SEND_TRAILERS, self)
+        environ["gateway.client_disconnected"] = bind(CLIENT_DISCONNECTED, self)
         self.environ = environ
         if service.access_log is not None:
             stream.environ = environ
