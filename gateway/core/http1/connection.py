@@ -385,7 +385,7 @@ class HTTP1Connection(Connection):
         if not self.content.complete():
             stream.request_length = self.content.remaining
             stream.body_complete = False
-        if service.forwarded is not None:
+        if head.forwarded_count and service.forwarded is not None:
             service.forwarded.apply(stream)
         if limits.concurrency and service.requests > limits.concurrency:
             stream.fail(503)
