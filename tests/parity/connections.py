@@ -32,6 +32,8 @@ class Scenario:
     timeouts: dict[str, float]
     steps: list[Step] = field(default_factory=list)
     wsgi: bool = False
+    direct: bool = False
+    """Whether WSGI tasks send what they produce themselves, as threads do."""
 
 
 # Applications, by the first letter of the request's path. Each is a script over (receive, send).
@@ -381,6 +383,9 @@ def executor_class(build: Any) -> type:
             self.posted.append(task)
             return 0
 
+        def defer(self, task: Any) -> int:
+            return self.post(task)
+
     return Inline
 
 
@@ -457,6 +462,7 @@ async def play(build: Backend, scenario: Scenario) -> list[Any]:
     app = Observed()
     handler = wsgi_handler(build, app) if scenario.wsgi else None
     wire = Wire(build, app, limits=scenario.limits, timeouts=scenario.timeouts, handler=handler)
+    wire.transport.threadsafe = scenario.direct
     seen: list[Any] = []
     for step in scenario.steps:
         match step:
@@ -634,7 +640,7 @@ def scenario(rng: random.Random) -> Scenario:
         for index, step in enumerate(steps):
             if step[0] in ("feed", "bytewise"):
                 steps[index] = (step[0], step[1].replace(b"100-continue", b"100-continues"))
-    return Scenario(limits, timeouts, steps, wsgi)
+    return Scenario(limits, timeouts, steps, wsgi, wsgi and rng.random() < 0.6)
 
 
 def difference(first: list[Any], second: list[Any]) -> str | None:
