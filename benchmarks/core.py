@@ -45,10 +45,10 @@ Operation = Callable[[int], Awaitable[None]]
 def head(backend: Backend, request: bytes) -> Operation:
     """One head through the input buffer and the parser."""
     buffer = backend.module("kernels.buffer").InputBuffer()
-    kernel = backend.module("kernels.head")
+    head, grammar = backend.module("kernels.head"), backend.module("kernels.grammar")
 
     async def operate(number: int) -> None:
-        create, feed, done = kernel.RequestHead, buffer.feed, kernel.DONE
+        create, feed, done = head.RequestHead, buffer.feed, grammar.DONE
         for _ in range(number):
             feed(request)
             parsed = create()

@@ -36,11 +36,12 @@ Outcome = dict[str, Any]
 def kernels(build: str) -> SimpleNamespace:
     """The classes of one build: "core" or "_speedups"."""
     head = importlib.import_module(f"gateway.{build}.kernels.head")
+    fieldlines = importlib.import_module(f"gateway.{build}.kernels.fieldlines")
     buffer = importlib.import_module(f"gateway.{build}.kernels.buffer")
     return SimpleNamespace(
         RequestHead=head.RequestHead,
-        TrailerSection=head.TrailerSection,
-        PreviousFields=head.PreviousFields,
+        TrailerSection=fieldlines.TrailerSection,
+        PreviousFields=fieldlines.PreviousFields,
         InputBuffer=buffer.InputBuffer,
     )
 

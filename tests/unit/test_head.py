@@ -1,4 +1,4 @@
-"""RequestHead and TrailerSection, on both builds; the requests of tests/corpus with their expected outcome."""
+"""RequestHead, and the kernels it is read with, on both builds; the requests of tests/corpus with their expected outcome."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from gateway.backend import Backend
+from gateway.backend import Backend, load
 from gateway.core.http.codes import FRAMING_CHUNKED
 from gateway.core.http.fields import HEAD_ERRORS, check_request
 from gateway.core.http.framing import request_framing
 from gateway.core.http.service import HEADER_MAP_DROP
-from gateway.core.kernels import head as codes
+from gateway.core.kernels import grammar as codes
+from gateway.core.kernels.head import USUAL_HEAD, USUAL_VARIABLES
 from gateway.errors import RemoteProtocolError
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "requests"
@@ -95,7 +96,7 @@ def test_corpus_accept(build: Backend, path: Path) -> None:
     code, head, left = parse(build, path.read_bytes())
     assert code == codes.DONE
     assert left == expected.get("rest", "").encode("latin-1")
-    scope, environ = head.scope(codes.USUAL_HEAD), head.environ(codes.USUAL_VARIABLES)
+    scope, environ = head.scope(USUAL_HEAD), head.environ(USUAL_VARIABLES)
     found: dict[str, Any] = {}
     for name in facts:
         if name == "path":
@@ -201,65 +202,6 @@ def test_fields_are_cached_and_the_scope_has_its_own(build: Backend) -> None:
     assert head.scope({})["headers"] == fields
 
 
-def in_a_row(build: Backend, previous: Any, *lines: bytes) -> Any:
-    """The next head of a connection."""
-    buffer = build.module("kernels.buffer").InputBuffer()
-    head = build.module("kernels.head").RequestHead()
-    buffer.feed(b"GET / HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n")
-    head.reuse(previous)
-    assert head.parse(buffer, *LIMITS) == codes.DONE
-    return head
-
-
-def test_a_changed_line_is_seen(build: Backend) -> None:
-    previous = build.module("kernels.head").PreviousFields()
-    first = in_a_row(build, previous, b"Host: a", b"X-Key: one", b"Cookie: a=1")
-    assert first.scope({})["headers"] == [(b"host", b"a"), (b"x-key", b"one"), (b"cookie", b"a=1")]
-    for lines, fields in [
-        ((b"Host: a", b"X-Key: two", b"Cookie: a=1"), [(b"host", b"a"), (b"x-key", b"two"), (b"cookie", b"a=1")]),
-        ((b"Host: a", b"X-Kez: two", b"Cookie: a=1"), [(b"host", b"a"), (b"x-kez", b"two"), (b"cookie", b"a=1")]),
-        ((b"Host: a", b"X-Kez: two"), [(b"host", b"a"), (b"x-kez", b"two")]),
-        ((b"Host: a", b"X-Kez: two", b"Cookie: a=2"), [(b"host", b"a"), (b"x-kez", b"two"), (b"cookie", b"a=2")]),
-        ((b"Cookie: a=2", b"Host: a"), [(b"cookie", b"a=2"), (b"host", b"a")]),
-        ((), []),
-        ((b"Host: b",), [(b"host", b"b")]),
-    ]:
-        head = in_a_row(build, previous, *lines)
-        environ = {"HTTP_" + name.decode().upper().replace("-", "_"): value.decode() for name, value in fields}
-        for _ in range(2):
-            assert head.scope({})["headers"] == fields
-            found = head.environ({})
-            assert {key: found[key] for key in found if key.startswith("HTTP_")} == environ
-    # A head stands for itself, whatever came after it.
-    assert first.scope({})["headers"] == [(b"host", b"a"), (b"x-key", b"one"), (b"cookie", b"a=1")]
-
-
-def test_equal_lines_are_made_once(compiled: Backend) -> None:
-    previous = compiled.module("kernels.head").PreviousFields()
-    lines = [b"Host: a", b"X-Key: one", b"Cookie: a=%032d" % 1]
-    one = in_a_row(compiled, previous, *lines)
-    pairs, values = one.scope({})["headers"], one.environ({})
-    lines[1] = b"X-Key: two"
-    other = in_a_row(compiled, previous, *lines)
-    again, later = other.scope({})["headers"], other.environ({})
-    assert [new is old for new, old in zip(again, pairs, strict=True)] == [True, False, True]
-    assert later["HTTP_COOKIE"] is values["HTTP_COOKIE"]
-    assert later["HTTP_X_KEY"] == "two"
-    previous.clear()
-    third = in_a_row(compiled, previous, *lines)
-    assert third.scope({})["headers"] == again
-    assert third.scope({})["headers"][2] is not again[2]
-
-
-@pytest.mark.parametrize("lines", [[b"X-%d: 1" % number for number in range(33)], [b"X-A: %04097d" % 1]])
-def test_what_is_kept_has_a_bound(compiled: Backend, lines: list[bytes]) -> None:
-    previous = compiled.module("kernels.head").PreviousFields()
-    one = in_a_row(compiled, previous, *lines)
-    other = in_a_row(compiled, previous, *lines)
-    assert one.scope({})["headers"] == other.scope({})["headers"]
-    assert one.scope({})["headers"][0] is not other.scope({})["headers"][0]
-
-
 def test_names_and_methods_are_shared(build: Backend) -> None:
     """What every request has is not made anew for each."""
     one, other = accepted(build, b"ACCEPT: 1"), accepted(build, b"accept: 2")
@@ -269,7 +211,7 @@ def test_names_and_methods_are_shared(build: Backend) -> None:
 
 
 def test_scope(build: Backend) -> None:
-    base = {"type": "http", "asgi": {"version": "3.0"}, **codes.USUAL_HEAD}
+    base = {"type": "http", "asgi": {"version": "3.0"}, **USUAL_HEAD}
     head = accepted(build, b"X-A: b", line=b"PUT /k%C3%A4se?q=%41 HTTP/1.0")
     assert head.scope(base) == {
         "type": "http",
@@ -281,13 +223,13 @@ def test_scope(build: Backend) -> None:
         "query_string": b"q=%41",
         "headers": [(b"host", b"example.com"), (b"x-a", b"b")],
     }
-    assert base == {"type": "http", "asgi": {"version": "3.0"}, **codes.USUAL_HEAD}
+    assert base == {"type": "http", "asgi": {"version": "3.0"}, **USUAL_HEAD}
 
 
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET /?q HTTP/1.1", b"GET / HTTP/1.0"])
 def test_scope_tells_what_is_unusual(build: Backend, line: bytes) -> None:
     head = accepted(build, line=line)
-    scope, environ = head.scope(codes.USUAL_HEAD), head.environ(codes.USUAL_VARIABLES)
+    scope, environ = head.scope(USUAL_HEAD), head.environ(USUAL_VARIABLES)
     method, target, version = line.decode().split()
     assert scope["method"] == environ["REQUEST_METHOD"] == method
     assert scope["query_string"] == target.partition("?")[2].encode()
@@ -297,7 +239,7 @@ def test_scope_tells_what_is_unusual(build: Backend, line: bytes) -> None:
 
 
 def test_environ(build: Backend) -> None:
-    base = {"wsgi.version": (1, 0), **codes.USUAL_VARIABLES}
+    base = {"wsgi.version": (1, 0), **USUAL_VARIABLES}
     head = accepted(
         build, b"X-A: \xe4", b"Content-Type: text/plain", b"Content-Length: 0", line=b"POST /k%C3%A4se?q=%41 HTTP/1.0"
     )
@@ -314,7 +256,7 @@ def test_environ(build: Backend) -> None:
         "CONTENT_TYPE": "text/plain",
         "CONTENT_LENGTH": "0",
     }
-    assert base == {"wsgi.version": (1, 0), **codes.USUAL_VARIABLES}
+    assert base == {"wsgi.version": (1, 0), **USUAL_VARIABLES}
 
 
 def test_environ_of_repeated_fields(build: Backend) -> None:
@@ -454,52 +396,24 @@ def test_a_head_that_was_not_parsed(build: Backend) -> None:
     assert head.environ({})["HTTP_HOST"] == "a"
 
 
-def test_constants_are_the_same(build: Backend) -> None:
-    module = build.module("kernels.head")
-    names = [
-        name for name in vars(codes) if name.isupper() and name != "MAX_CONTENT_LENGTH" and not name.startswith("_")
-    ]
-    for name in ("USUAL_HEAD", "USUAL_VARIABLES"):
-        names.remove(name)
-        assert getattr(module, name) == getattr(codes, name)
-    assert len(names) == 26
-    assert {name: int(getattr(module, name)) for name in names} == {name: getattr(codes, name) for name in names}
-
-
-# Trailer sections.
-
-
-def trailers(build: Backend, raw: bytes, limits: tuple[int, int, int] = LIMITS[1:]) -> tuple[int, list, bytes]:
-    buffer = build.module("kernels.buffer").InputBuffer()
-    section = build.module("kernels.head").TrailerSection()
-    buffer.feed(raw)
-    code = section.parse(buffer, *limits)
-    return code, section.fields(), buffer.take(buffer.available())
-
-
-def test_trailer_section(build: Backend) -> None:
-    assert trailers(build, b"\r\nGET") == (codes.DONE, [], b"GET")
-    raw = b"Expires: never\r\nX-Checksum:  \tabc \r\n\r\nGET"
-    assert trailers(build, raw) == (codes.DONE, [(b"expires", b"never"), (b"x-checksum", b"abc")], b"GET")
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        (b"", codes.NEED_DATA),
-        (b"\r", codes.NEED_DATA),
-        (b"X: y\r\n", codes.NEED_DATA),
-        (b"\n", codes.BARE_LF),
-        (b"X: y\n\r\n", codes.BARE_LF),
-        (b" X: y\r\n\r\n", codes.OBSOLETE_FOLDING),
-        (b"X\r\n\r\n", codes.NO_COLON),
-        (b"X : y\r\n\r\n", codes.SPACE_BEFORE_COLON),
-        (b": y\r\n\r\n", codes.BAD_FIELD_NAME),
-        (b"X: \0\r\n\r\n", codes.BAD_FIELD_VALUE),
-        (b"X: yyyyyyyyyyyyyyyy\r\n\r\n", codes.FIELD_TOO_LARGE),
-        (b"A: b\r\n" * 4 + b"\r\n", codes.TOO_MANY_FIELDS),
-        (b"A: 45678\r\n" * 3 + b"\r\n", codes.FIELD_TOO_LARGE),
+CONSTANTS = {
+    "grammar": [name for name in vars(codes) if name.isupper() and name not in ("TOKEN", "MAX_CONTENT_LENGTH")],
+    "target": ["ORIGIN_FORM", "ABSOLUTE_FORM", "AUTHORITY_FORM", "ASTERISK_FORM"],
+    "head": [
+        "EXPECT_NONE", "EXPECT_CONTINUE", "EXPECT_OTHER",
+        "OPTION_CLOSE", "OPTION_KEEP_ALIVE", "OPTION_UPGRADE",
     ],
-)
-def test_trailer_section_errors(build: Backend, raw: bytes, expected: int) -> None:
-    assert trailers(build, raw, (3, 16, 25)) == (expected, [], raw)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_are_the_same(build: Backend, name: str) -> None:
+    core, module = load("core").module(f"kernels.{name}"), build.module(f"kernels.{name}")
+    found = {constant: int(getattr(module, constant)) for constant in CONSTANTS[name]}
+    assert found == {constant: getattr(core, constant) for constant in CONSTANTS[name]}
+    assert len(CONSTANTS["grammar"]) == 16
+
+
+def test_what_is_usual_is_the_same(build: Backend) -> None:
+    module = build.module("kernels.head")
+    assert (module.USUAL_HEAD, module.USUAL_VARIABLES) == (USUAL_HEAD, USUAL_VARIABLES)

@@ -3,7 +3,7 @@ from gateway._speedups.http.limits cimport Limits
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.chunked cimport ChunkedDecoder
-from gateway._speedups.kernels.head cimport TrailerSection
+from gateway._speedups.kernels.fieldlines cimport TrailerSection
 
 cimport cython
 

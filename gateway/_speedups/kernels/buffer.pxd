@@ -1,5 +1,11 @@
 # cython: language_level=3
 
+# Where a piece of a head, or of another text, is: bytes from the beginning of the whole.
+cdef struct Span:
+    Py_ssize_t start
+    Py_ssize_t size
+
+
 cdef class InputBuffer:
     # The waiting bytes. They are in `_kept`, in `_storage`, or (neither is set) in memory that was borrowed.
     cdef const unsigned char *_front

@@ -6,10 +6,7 @@ Kernels report what they found; here stands what follows from it, with the secti
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 
 from ..kernels.fields import FIELD_BAD_NAME, FIELD_BAD_TYPE, FIELD_BAD_VALUE, FIELDS_OK, FieldBlock
-from ..kernels.head import (
-    ABSOLUTE_FORM,
-    ASTERISK_FORM,
-    AUTHORITY_FORM,
+from ..kernels.grammar import (
     BAD_FIELD_NAME,
     BAD_FIELD_VALUE,
     BAD_METHOD,
@@ -17,7 +14,6 @@ from ..kernels.head import (
     BAD_TARGET,
     BAD_VERSION,
     BARE_LF,
-    EXPECT_OTHER,
     FIELD_TOO_LARGE,
     NO_COLON,
     OBSOLETE_FOLDING,
@@ -25,8 +21,9 @@ from ..kernels.head import (
     SPACE_BEFORE_COLON,
     TOO_MANY_FIELDS,
     UNSUPPORTED_VERSION,
-    RequestHead,
 )
+from ..kernels.head import EXPECT_OTHER, RequestHead
+from ..kernels.target import ABSOLUTE_FORM, ASTERISK_FORM, AUTHORITY_FORM
 from .codes import DROP_RESPONSE, DROP_TRAILERS
 from .service import HEADER_MAP_DROP, HEADER_MAP_REFUSE
 

@@ -24,16 +24,10 @@ from ..http.status import error_text, status_line
 from ..http.stream import HTTPStream
 from ..kernels.base import Connection, Stream, Transport
 from ..kernels.buffer import InputBuffer
+from ..kernels.fieldlines import PreviousFields
 from ..kernels.fields import encode_head
-from ..kernels.head import (
-    DONE,
-    EXPECT_CONTINUE,
-    NEED_DATA,
-    OPTION_CLOSE,
-    OPTION_KEEP_ALIVE,
-    PreviousFields,
-    RequestHead,
-)
+from ..kernels.grammar import DONE, NEED_DATA
+from ..kernels.head import EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE, RequestHead
 from .content import RequestContent
 from .output import ResponseOutput
 from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, allowed

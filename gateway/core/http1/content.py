@@ -22,7 +22,8 @@ from ..kernels.chunked import (
     CHUNK_SIZE_OVERFLOW,
     ChunkedDecoder,
 )
-from ..kernels.head import DONE, NEED_DATA, TrailerSection
+from ..kernels.fieldlines import TrailerSection
+from ..kernels.grammar import DONE, NEED_DATA
 
 CHUNK_ERRORS = {
     BAD_CHUNK_SIZE: "malformed chunk size",
