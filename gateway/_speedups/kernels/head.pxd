@@ -145,6 +145,7 @@ cdef class RequestHead:
     cdef PreviousFields _shared(self)
     cdef list _list(self)
     cdef bint _matches(self, Field *field, bytes name, Py_ssize_t known) noexcept
+    cdef const unsigned char *find(self, bytes name, Py_ssize_t *size) noexcept
     cdef object _key(self, Field *field)
     cdef bytes _raw_path(self)
     cdef object _path(self, bint utf8)
