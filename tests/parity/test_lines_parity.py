@@ -13,6 +13,7 @@ from tests.parity.faults import faulty_kernel
 from tests.parity.fuzz_kernels import SPECIAL, kernel
 
 CASES = 3000
+METHODS = ["put", "put_escaped", "put_word", "put_json", "put_number", "put_count", "cut", "take", "size"]
 PIECES = [*SPECIAL, "\u20ac", "\ud800", "\U0001f600", "\xe9", "a", "bcdefgh", "Mozilla/5.0 (X11)", "/", "\\x0a", "%s"]
 
 
@@ -34,25 +35,30 @@ def compare(core: ModuleType, speedups: ModuleType, seed: int) -> str:
     chance = random.Random(seed)
     one, other = core.LineBuffer(), speedups.LineBuffer()
     for _ in range(chance.randrange(1, 12)):
-        method = chance.choice(["put", "put_escaped", "put_word", "put_json", "put_number", "cut", "take", "size"])
+        method = chance.choice(METHODS)
         arguments: tuple = ()
+        text = chance.choice([b"", b' "'])
         if method == "put_number":
-            arguments = (chance.choice([0, 9, 10, chance.randrange(2**63)]), chance.randrange(1, 20))
+            arguments = (text, chance.choice([0, 9, 10, chance.randrange(2**63)]), chance.randrange(1, 20))
+        elif method == "put_count":
+            arguments = (text, chance.choice([0, 9, 10, chance.randrange(2**63)]))
         elif method == "cut":
             arguments = (chance.randint(0, one.size()),)
-        elif method.startswith("put"):
+        elif method == "put":
             arguments = (value_of(chance),)
+        elif method.startswith("put"):
+            arguments = (text, value_of(chance))
         start = one.size()
         results = [getattr(lines, method)(*arguments) for lines in (one, other)]
         if results[0] != results[1]:
             return f"{method}{arguments}: {results}"
         if method == "put_json":
             piece = speedups.LineBuffer()
-            piece.put_json(*arguments)
-            (value,) = arguments
-            text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+            _, value = arguments
+            piece.put_json(b"", value)
+            string = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
             # A pair of surrogates is one character to JSON.
-            wanted = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            wanted = string.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
             if json.loads(piece.take()) != wanted:
                 return f"{method}{arguments} is not what JSON reads"
         if one.size() < start and method not in ("cut", "take"):
@@ -76,7 +82,7 @@ def test_twins_agree() -> None:
         (r"[^ !#-\[\]-~]", r"[^\x1f !#-\[\]-~]"),
         (r"\x%02x", r"\x%x"),
         ('.replace(b" ", b"\\\\x20")', ""),
-        ('encode_basestring_ascii(text).encode("ascii")', "json.dumps(text, ensure_ascii=False).encode()"),
+        ('encode_basestring_ascii(string).encode("ascii")', "json.dumps(string, ensure_ascii=False).encode()"),
         ('value.decode("utf-8", "backslashreplace")', 'value.decode("utf-8", "replace")'),
         ('if character < "\\u0100"', "if False"),
         ("%0*d", "%*d"),

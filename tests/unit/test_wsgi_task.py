@@ -1212,16 +1212,20 @@ class TestEnviron:
         assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == expected
 
     def test_access_log_gets_the_environ(self, build: Backend) -> None:
-        class Log:
-            def __init__(self) -> None:
-                self.paths: list[str] = []
+        paths: list[str | None] = []
 
-            def log(self, stream: Any, now: float) -> None:
-                self.paths.append(stream.environ["PATH_INFO"])
+        class Log(build.module("kernels.base").AccessLog):  # type: ignore[misc]
+            def log(self, stream: Any, now: float) -> int:
+                paths.append(stream.environ and stream.environ["PATH_INFO"])
+                return 0
 
         log = Log()
+        log.keeps_environ = True
         self.seen(build, service={"access_log": log})
-        assert log.paths == ["/path"]
+        # One that does not ask for it, does not get it: the environ may hold much.
+        log.keeps_environ = False
+        self.seen(build, service={"access_log": log})
+        assert paths == ["/path", None]
 
     def test_errors(self, build: Backend) -> None:
         def app(environ: Any, start: Any) -> list[bytes]:

@@ -1,5 +1,5 @@
 from gateway._speedups.http.limits cimport Limits, Timeouts
-from gateway._speedups.kernels.base cimport Clock, Handler
+from gateway._speedups.kernels.base cimport AccessLog, Clock, Handler
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython
@@ -12,7 +12,8 @@ cdef class Service:
     cdef readonly Timeouts timeouts
     cdef readonly Clock clock
     cdef public Handler handler
-    cdef readonly object log, access_log, forwarded
+    cdef readonly object log, forwarded
+    cdef readonly AccessLog access_log
     cdef readonly str root_path
     cdef readonly bytes server_line, extra, prefix
     cdef readonly bint date_header

@@ -7,7 +7,7 @@ from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http1.content cimport RequestContent
 from gateway._speedups.http1.output cimport ResponseOutput
 from gateway._speedups.http1.state cimport allowed
-from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport
+from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.fieldlines cimport PreviousFields
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head

@@ -8,6 +8,8 @@ cdef class Responder
 
 
 cpdef object bind(object function, object instance)
+cpdef double monotonic() except -1
+cpdef double wall() except -1
 
 
 cdef class Clock:
@@ -69,6 +71,13 @@ cdef class Responder:
     cpdef int writable(self) except -1
     cpdef int tick(self, double now) except -1
     cpdef int cancel(self) except -1
+
+
+cdef class AccessLog:
+    cdef public bint keeps_environ
+
+    cpdef int log(self, Stream stream, double now) except -1
+    cpdef int log_refusal(self, object client, int status, object request_line, long long size=*) except -1
 
 
 cdef class Handler:

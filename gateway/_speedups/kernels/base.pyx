@@ -1,6 +1,8 @@
 # cython: language_level=3
 """Compiled twin of gateway/core/kernels/base.py, where everything is documented."""
 
+import time
+
 from cpython.object cimport PyObject
 
 cdef extern from "Python.h":
@@ -8,12 +10,40 @@ cdef extern from "Python.h":
         object (*tp_descr_get)(object, object, PyObject *)
     PyObject *Py_TYPE(object item)
 
+cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <time.h>
+    /* The clocks of `time.monotonic` and `time.time`. */
+    static double gateway_clock(int monotonic)
+    {
+        struct timespec now;
+        if (clock_gettime(monotonic ? CLOCK_MONOTONIC : CLOCK_REALTIME, &now) != 0)
+            return -1.0;
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
+    #else
+    #define gateway_clock(monotonic) (-1.0)
+    #endif
+    """
+    double gateway_clock(bint monotonic) noexcept
+
 
 cpdef object bind(object function, object instance):
     cdef DescriptorType *kind = <DescriptorType *>Py_TYPE(function)
     if kind.tp_descr_get == NULL:
         raise TypeError("a function of a class is needed")
     return kind.tp_descr_get(function, instance, NULL)
+
+
+cpdef double monotonic() except -1:
+    cdef double now = gateway_clock(True)
+    return now if now >= 0.0 else <double>time.monotonic()
+
+
+cpdef double wall() except -1:
+    cdef double now = gateway_clock(False)
+    return now if now >= 0.0 else <double>time.time()
 
 
 cdef class Clock:
@@ -147,6 +177,14 @@ cdef class Responder:
         return 0
 
     cpdef int cancel(self) except -1:
+        raise NotImplementedError
+
+
+cdef class AccessLog:
+    cpdef int log(self, Stream stream, double now) except -1:
+        raise NotImplementedError
+
+    cpdef int log_refusal(self, object client, int status, object request_line, long long size=0) except -1:
         raise NotImplementedError
 
 

@@ -65,5 +65,6 @@ cdef class RequestHead:
     cdef PreviousFields _shared(self)
     cdef list _list(self)
     cdef bint _matches(self, Field *field, bytes name, Py_ssize_t known) noexcept
+    cdef const unsigned char *find(self, bytes name, Py_ssize_t *size) noexcept
     cdef bytes _raw_path(self)
     cdef str _path(self, bint utf8)

@@ -6,7 +6,7 @@ are offsets; objects are made from our own copy of the head when they are asked 
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy, PyDict_GetItemWithError, PyDict_SetItem
 from cpython.list cimport PyList_New
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -371,12 +371,35 @@ cdef class RequestHead:
         return field.name.size == len(name) and memcmp(
             self._bytes + field.name.start, PyBytes_AS_STRING(name), <size_t>len(name)) == 0
 
-    cpdef bytes get(self, bytes name):
-        cdef Py_ssize_t i, known = known_name(<const unsigned char *>PyBytes_AS_STRING(name), len(name))
+    cdef const unsigned char *find(self, bytes name, Py_ssize_t *size) noexcept:
+        """As `get`, but where the value is. NULL without one; good until the head changes."""
+        cdef Py_ssize_t i, length = PyBytes_GET_SIZE(name)
+        cdef const void *candidate
+        cdef Field *field
         for i in range(self._count):
-            if self._matches(&self._fields[i], name, known):
-                return self._value(&self._fields[i])
-        return None
+            field = &self._fields[i]
+            # Seldom are two names of one length: no need to look the name up in the table first.
+            if field.name.size != length:
+                continue
+            if field.known >= 0:
+                candidate = PyBytes_AS_STRING(<object>known_names[field.known].name)
+            else:
+                candidate = self._bytes + field.name.start
+            if memcmp(candidate, PyBytes_AS_STRING(name), <size_t>length) == 0:
+                if field.value.start < 0:
+                    size[0] = PyBytes_GET_SIZE(self._new_host)
+                    return <const unsigned char *>PyBytes_AS_STRING(self._new_host)
+                size[0] = field.value.size
+                return self._bytes + field.value.start
+        return NULL
+
+    cpdef bytes get(self, bytes name):
+        cdef Py_ssize_t size = 0
+        cdef const unsigned char *value
+        if name is None:
+            raise TypeError("name must not be None")
+        value = self.find(name, &size)
+        return None if value == NULL else PyBytes_FromStringAndSize(<const char *>value, size)
 
     cpdef list get_all(self, bytes name):
         cdef Py_ssize_t i, known = known_name(<const unsigned char *>PyBytes_AS_STRING(name), len(name))
@@ -426,6 +449,7 @@ cdef class RequestHead:
             raise TypeError("value must not be None")
         memset(&host, 0, sizeof(Field))
         host.known = K_HOST
+        host.name.size = _name_sizes[K_HOST]
         host.slot = -1
         host.value.start = -1
         for i in range(self._count):

@@ -37,6 +37,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from ..kernels.base import AccessLog, Stream, wall
+from ..kernels.head import RequestHead
 from ..kernels.lines import LineBuffer
 from .stream import HTTPStream
 
@@ -70,6 +72,8 @@ _MILLISECONDS = 18
 _MICROSECONDS = 19
 _DECIMAL_SECONDS = 20
 _PROCESS = 21
+# Another atom, with flags.
+_FORMATTED = 22
 
 # The atoms without an argument.
 _ATOMS = {
@@ -116,12 +120,12 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class AccessLogger:
+class AccessLogger(AccessLog):
     """Formats lines by `format` and gives them to `write`: bytes, whole lines, each with its line end.
 
     They are collected until there are `limit` bytes or `flush` is called; with 0 each line is written at once.
     `waiting` is called when a line is the first to be kept, for someone to see to it that it is flushed. `clock` gives
-    the time, in seconds since 1970. All of it belongs to one thread.
+    the time, in seconds since 1970, None is the system's. All of it belongs to one thread.
 
     Raises ValueError, with a message for the user, when `format` is not one.
     """
@@ -134,7 +138,6 @@ class AccessLogger:
         "_limit",
         "_lines",
         "_process",
-        "_record",
         "_second",
         "_time",
         "_waiting",
@@ -147,59 +150,47 @@ class AccessLogger:
         write: Callable[[bytes], object],
         limit: int = 0,
         waiting: Callable[[], object] = int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._write = write
         self._waiting = waiting
         self._limit = limit
         self._lines = LineBuffer()
-        self._record = _Record()
-        # What changes once a second at most, as of the latest line.
+        # What changes once a second at most, as of the latest line. In JSON `_time` and `_end` are the beginning of the
+        # object, up to the milliseconds, and its end.
         self._second = -1
-        self._time = ""
+        self._time = b""
         self._process = 0
         self._is_json = format == "json"
         self._atoms: list = []
         # The text after the last of them.
         self._end = b""
+        self.keeps_environ = False
         if not self._is_json:
             self._compile(NAMED_FORMATS.get(format, format))
 
-    def log(self, stream: HTTPStream, now: float) -> int:
+    def log(self, stream: Stream, now: float) -> int:
         """Write the line of an exchange that has ended at `now` (monotonic seconds). Returns 0.
 
         What `write` raises is passed on.
         """
-        record = self._record
-        record.client = stream.client
-        record.scheme = stream.scheme
-        record.head = stream.head
-        record.line = None
-        record.status = stream.status
-        record.block = stream.block
-        record.body_sent = stream.body_sent
-        record.environ = stream.environ
-        return self._log(now - stream.started)
+        exchange: HTTPStream = stream
+        return self._log(exchange, None, now - exchange.started)
 
-    def log_refusal(self, client: Any, status: int, request_line: str | bytes | None, size: int = 0) -> int:
-        """Write the line of a request that never became a stream. Returns 0.
-
-        `client` is a (host, port) tuple or None, `request_line` what could be read of it or None, `size` the bytes of
-        content it was answered with.
-        """
-        record = self._record
+    def log_refusal(self, client: object, status: int, request_line: object, size: int = 0) -> int:
+        """Write the line of a request that never became a stream. Returns 0."""
+        stream = HTTPStream.__new__(HTTPStream)
+        stream.client = client
+        stream.scheme = ""
+        stream.head = None
+        stream.status = status
+        stream.block = None
+        stream.body_sent = size
+        stream.environ = None
         if isinstance(request_line, str):
             request_line = request_line.encode("latin-1", "backslashreplace")
-        record.client = client
-        record.scheme = ""
-        record.head = None
-        record.line = request_line
-        record.status = status
-        record.block = None
-        record.body_sent = size
-        record.environ = None
-        return self._log(0.0)
+        return self._log(stream, request_line, 0.0)
 
     def flush(self) -> int:
         """Write what is collected. Returns 0."""
@@ -226,7 +217,12 @@ class AccessLogger:
                     text += "-"
                     nothing = True
                     continue
-                self._atoms.append(_Atom(_encode(text), atom, argument, specification))
+                if atom == _ENVIRON:
+                    self.keeps_environ = True
+                if specification is not None:
+                    argument = ([_Atom(b"", atom, argument)], specification)
+                    atom = _FORMATTED
+                self._atoms.append(_Atom(_encode(text), atom, argument))
                 text = ""
         self._end = _encode(text + format[position:]) + b"\n"
         if not self._atoms and not nothing:
@@ -234,219 +230,183 @@ class AccessLogger:
             raise ValueError(f"{format!r} is none of {names}, and has no atom such as %(h)s in it")
         return 0
 
-    def _log(self, duration: float) -> int:
+    def _log(self, stream: HTTPStream, line: bytes | None, duration: float) -> int:
+        """Put a line, and write what is collected when that is enough.
+
+        A stream without head is a request that could not be read but for `line`, which may be None.
+        """
         lines = self._lines
-        record = self._record
-        wall = self._clock()
-        second = int(wall)
+        now: float = wall() if self._clock is None else self._clock()
+        second = int(now)
         if second != self._second:
-            self._second = second
-            self._time = _format_utc(second) if self._is_json else _format_time(second)
-            self._process = os.getpid()
+            self._turn(second)
         # The clock that durations are taken from does not go back, but its readings may be older than the line.
-        microseconds = max(0, int(duration * 1e6))
+        microseconds = int(duration * 1e6)
+        if microseconds < 0:
+            microseconds = 0
         start = lines.size()
         try:
             if self._is_json:
-                self._put_json(record, int((wall - second) * 1000), microseconds)
+                milliseconds = int((now - second) * 1000)
+                self._put_json(stream, line, milliseconds, microseconds)
             else:
-                self._put_text(record, microseconds)
+                self._put_atoms(self._atoms, stream, line, microseconds)
+                lines.put(self._end)
         except BaseException:
             lines.cut(start)
             raise
-        finally:
-            # These hold memory.
-            record.head = None
-            record.block = None
-            record.environ = None
         if lines.size() >= self._limit:
             self.flush()
         elif start == 0:
             self._waiting()
         return 0
 
-    def _put_text(self, record: "_Record", microseconds: int) -> int:
-        lines = self._lines
-        for atom in self._atoms:
-            lines.put(atom.text)
-            if atom.specification is None:
-                self._put_atom(record, atom, microseconds)
-            else:
-                start = lines.size()
-                self._put_atom(record, atom, microseconds)
-                value = lines.cut(start).decode("ascii")
-                lines.put(atom.specification % (int(value) if atom.specification.endswith("d") else value))
-        lines.put(self._end)
-        return 0
-
-    def _put_atom(self, record: "_Record", atom: "_Atom", microseconds: int) -> int:
-        """Put what stands for an atom."""
-        lines = self._lines
-        head = record.head
-        kind = atom.kind
-        if kind == _REQUEST_FIELD:
-            _put_quoted(lines, None if head is None else head.get(atom.argument))
-        elif kind == _REQUEST_LINE:
-            if head is None:
-                _put_quoted(lines, record.line)
-            else:
-                lines.put(head.method)
-                lines.put(b" ")
-                lines.put_escaped(head.target)
-                lines.put(b" HTTP/")
-                lines.put(head.http_version)
-        elif kind == _HOST:
-            _put_host(lines, record.client)
-        elif kind == _TIME:
-            lines.put(self._time)
-        elif kind == _USER:
-            name = _user_name(head)
-            if name:
-                # It stands in the line without quotes: a space in it would end it.
-                lines.put_word(name)
-            else:
-                lines.put(b"-")
-        elif kind == _STATUS:
-            # 0: the exchange has ended before there was a response.
-            _put_count(lines, record.status)
-        elif kind == _SIZE:
-            _put_count(lines, record.body_sent)
+    def _turn(self, second: int) -> int:
+        """Another second has come. Returns 0."""
+        self._second = second
+        self._process = os.getpid()
+        if self._is_json:
+            self._time = f'{{"timestamp":"{_format_utc(second)}.'.encode("ascii")
+            self._end = f',"process.pid":{self._process}}}\n'.encode("ascii")
         else:
-            self._put_seldom(record, atom, microseconds)
+            self._time = _format_time(second).encode("ascii")
         return 0
 
-    def _put_seldom(self, record: "_Record", atom: "_Atom", microseconds: int) -> int:
-        """Put what stands for an atom that the usual formats have not."""
+    def _put_atoms(self, atoms: list, stream: HTTPStream, line: bytes | None, microseconds: int) -> int:
+        """Put the text before each atom, and what stands for it."""
         lines = self._lines
-        head = record.head
+        head = stream.head
+        for atom in atoms:
+            kind = atom.kind
+            if kind == _REQUEST_FIELD:
+                lines.put_field(atom.text, head, atom.argument)
+            elif kind == _REQUEST_LINE:
+                if head is None:
+                    lines.put_escaped(atom.text, line)
+                else:
+                    lines.put_request_line(atom.text, head)
+            elif kind == _STATUS:
+                # 0: the exchange has ended before there was a response.
+                lines.put_count(atom.text, stream.status)
+            elif kind == _SIZE:
+                lines.put_count(atom.text, stream.body_sent)
+            elif kind == _HOST:
+                lines.put_word(atom.text, _host(stream.client))
+            elif kind == _USER:
+                # It stands in the line without quotes: a space in it would end it.
+                lines.put_word(atom.text, _user_name(head))
+            elif kind == _TIME:
+                lines.put(atom.text)
+                lines.put(self._time)
+            else:
+                self._put_seldom(atom, stream, line, microseconds)
+        return 0
+
+    def _put_seldom(self, atom: "_Atom", stream: HTTPStream, line: bytes | None, microseconds: int) -> int:
+        """As `_put_atoms`, one that the usual formats have not."""
+        lines = self._lines
+        head = stream.head
+        text = atom.text
         kind = atom.kind
-        if kind == _STATUS_NUMBER:
-            lines.put_number(record.status, 1)
+        if kind == _FORMATTED:
+            lines.put(text)
+            plain, specification = atom.argument
+            start = lines.size()
+            self._put_atoms(plain, stream, line, microseconds)
+            value = lines.cut(start).decode("ascii")
+            lines.put(specification % (int(value) if specification.endswith("d") else value))
+        elif kind == _STATUS_NUMBER:
+            lines.put_number(text, stream.status, 1)
         elif kind == _SIZE_NUMBER:
-            lines.put_number(record.body_sent, 1)
+            lines.put_number(text, stream.body_sent, 1)
         elif kind == _CLIENT:
-            client = record.client
-            _put_host(lines, client)
+            client = stream.client
+            lines.put_word(text, _host(client))
             # An address that a proxy has reported may come without a port.
             if client is not None and client[1]:
-                lines.put(b":")
-                lines.put_number(client[1], 1)
+                lines.put_number(b":", client[1], 1)
         elif kind == _SECONDS:
-            lines.put_number(microseconds // 1000000, 1)
+            lines.put_number(text, microseconds // 1000000, 1)
         elif kind == _MILLISECONDS:
-            lines.put_number(microseconds // 1000, 1)
+            lines.put_number(text, microseconds // 1000, 1)
         elif kind == _MICROSECONDS:
-            lines.put_number(microseconds, 1)
+            lines.put_number(text, microseconds, 1)
         elif kind == _DECIMAL_SECONDS:
-            _put_seconds(lines, microseconds)
+            _put_seconds(lines, text, microseconds)
         elif kind == _PROCESS:
-            lines.put(b"<")
-            lines.put_number(self._process, 1)
+            lines.put(text)
+            lines.put_number(b"<", self._process, 1)
             lines.put(b">")
         elif kind == _RESPONSE_FIELD:
-            block = record.block
-            _put_quoted(lines, None if block is None else block.get(atom.argument))
+            lines.put_escaped(text, None if stream.block is None else stream.block.get(atom.argument))
         elif kind == _ENVIRON:
-            environ = record.environ
+            environ = stream.environ
             # gunicorn takes a name in either case.
             value = None if environ is None else environ.get(atom.argument, environ.get(atom.argument.upper()))
-            if value is None:
-                lines.put(b"-")
+            if value is not None:
+                value = str(value)
+            if value == "":
+                lines.put(text)
             else:
-                lines.put_escaped(str(value))
+                lines.put_escaped(text, value)
         elif head is None or kind == _NOTHING:
-            lines.put(b"-")
+            lines.put_escaped(text, None)
         elif kind == _METHOD:
-            lines.put(head.method)
+            lines.put_escaped(text, head.method)
         elif kind == _PATH:
-            _put_quoted(lines, unquote_to_bytes(head.raw_path))
+            lines.put_escaped(text, unquote_to_bytes(head.raw_path))
         elif kind == _QUERY:
-            _put_quoted(lines, head.query)
+            lines.put_escaped(text, head.query)
         else:
-            lines.put(b"HTTP/")
-            lines.put(head.http_version)
+            lines.put(text)
+            lines.put_escaped(b"HTTP/", head.http_version)
         return 0
 
-    def _put_json(self, record: "_Record", milliseconds: int, microseconds: int) -> int:
+    def _put_json(self, stream: HTTPStream, line: bytes | None, milliseconds: int, microseconds: int) -> int:
         """Put one object; `milliseconds` are those of the time."""
         lines = self._lines
-        lines.put(b'{"timestamp":"')
-        lines.put(self._time)
-        lines.put(b".")
-        lines.put_number(milliseconds, 3)
-        lines.put(b'Z"')
-        client = record.client
-        if client is not None:
-            lines.put(b',"client.address":')
-            lines.put_json(client[0])
-            if client[1]:
-                lines.put(b',"client.port":')
-                lines.put_number(client[1], 1)
-        head = record.head
-        if head is None:
-            if record.line:
-                _put_member(lines, b',"http.request.line":', record.line)
+        head = stream.head
+        client = stream.client
+        lines.put_number(self._time, milliseconds, 3)
+        if client is None:
+            lines.put(b'Z"')
         else:
-            user = _user_name(head)
-            if user:
-                _put_member(lines, b',"user.name":', user)
-            _put_member(lines, b',"http.request.method":', head.method)
-            _put_member(lines, b',"url.scheme":', record.scheme)
-            _put_member(lines, b',"url.path":', head.raw_path)
-            query = head.query
-            if query:
-                _put_member(lines, b',"url.query":', query)
-            _put_member(lines, b',"network.protocol.version":', head.http_version)
-        if record.status:
-            lines.put(b',"http.response.status_code":')
-            lines.put_number(record.status, 1)
-        lines.put(b',"http.response.body.size":')
-        lines.put_number(record.body_sent, 1)
+            lines.put_json(b'Z","client.address":', client[0])
+            if client[1]:
+                lines.put_number(b',"client.port":', client[1], 1)
+        if head is None:
+            lines.put_json(b',"http.request.line":', line or None)
+        else:
+            lines.put_json(b',"user.name":', _user_name(head))
+            lines.put_json(b',"http.request.method":', head.method)
+            lines.put_json(b',"url.scheme":', stream.scheme)
+            lines.put_json_path(b',"url.path":', head)
+            lines.put_json_query(b',"url.query":', head)
+            lines.put_json(b',"network.protocol.version":', head.http_version)
+        if stream.status:
+            lines.put_number(b',"http.response.status_code":', stream.status, 1)
+        lines.put_number(b',"http.response.body.size":', stream.body_sent, 1)
         if head is not None:
-            lines.put(b',"http.server.request.duration":')
-            _put_seconds(lines, microseconds)
-            _put_member(lines, b',"user_agent.original":', head.get(b"user-agent"))
-            _put_member(lines, b',"http.request.header.referer":', head.get(b"referer"))
-        lines.put(b',"process.pid":')
-        lines.put_number(self._process, 1)
-        lines.put(b"}\n")
+            _put_seconds(lines, b',"http.server.request.duration":', microseconds)
+            lines.put_json_field(b',"user_agent.original":', head, b"user-agent")
+            lines.put_json_field(b',"http.request.header.referer":', head, b"referer")
+        lines.put(self._end)
         return 0
 
 
 class _Atom:
     """One atom of a format.
 
-    The text before it, what it asks for, the name of a field (bytes) or of an environ variable (str), and how it is
-    formatted, None for as it is.
+    The text before it, what it asks for, and an argument: the name of a field (bytes) or of an environ variable (str);
+    for _FORMATTED a list of the atom without text and flags, and its specification.
     """
 
-    __slots__ = ("argument", "kind", "specification", "text")
+    __slots__ = ("argument", "kind", "text")
 
-    def __init__(self, text: bytes, kind: int, argument: Any, specification: str | None) -> None:
+    def __init__(self, text: bytes, kind: int, argument: Any) -> None:
         self.text = text
         self.kind = kind
         self.argument = argument
-        self.specification = specification
-
-
-class _Record:
-    """What a line is made from: an exchange, or a request that never became one.
-
-    `client` is a (host, port) tuple or None; `head` is None where only `line` (bytes or None) could be read; `status`
-    is 0 when there was no response; `block` (the application's fields), `environ` may be None; `body_sent` is bytes.
-    """
-
-    __slots__ = ("block", "body_sent", "client", "environ", "head", "line", "scheme", "status")
-
-    def __init__(self) -> None:
-        self.client: Any = None
-        self.scheme = ""
-        self.head: Any = None
-        self.line: bytes | None = None
-        self.status = 0
-        self.block: Any = None
-        self.body_sent = 0
-        self.environ: Any = None
 
 
 def _find_atom(name: str, conversion: str) -> tuple:
@@ -492,47 +452,28 @@ def _format_utc(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def _user_name(head: Any) -> bytes:
-    """The user name of Basic credentials (RFC 7617 2); b"" without one. The password is never looked at."""
+def _host(client: Any) -> Any:
+    """The address of a client, which may be what a proxy has reported; None for a Unix socket."""
+    return None if client is None else client[0]
+
+
+def _user_name(head: RequestHead | None) -> bytes | None:
+    """The user name of Basic credentials (RFC 7617 2), or None. The password is never looked at."""
     authorization = None if head is None else head.get(b"authorization")
     if authorization is None or authorization[:6].lower() != b"basic ":
-        return b""
+        return None
     try:
         credentials = base64.b64decode(authorization[6:].strip(), validate=True)
     except binascii.Error:
-        return b""
+        return None
     name, colon, _ = credentials.partition(b":")
     # Without a colon it may be a password that was put in the wrong place.
-    return name if colon else b""
+    return name if colon and name else None
 
 
-def _put_host(lines: LineBuffer, client: Any) -> int:
-    """The address of a client, which may be what a proxy has reported; "-" for None, a Unix socket."""
-    return lines.put(b"-") if client is None else lines.put_word(client[0])
-
-
-def _put_quoted(lines: LineBuffer, data: bytes | None) -> int:
-    """`data`, escaped; "-" for None and for nothing."""
-    return lines.put_escaped(data) if data else lines.put(b"-")
-
-
-def _put_count(lines: LineBuffer, number: int) -> int:
-    """`number`; "-" for 0."""
-    return lines.put_number(number, 1) if number else lines.put(b"-")
-
-
-def _put_seconds(lines: LineBuffer, microseconds: int) -> int:
-    lines.put_number(microseconds // 1000000, 1)
-    lines.put(b".")
-    return lines.put_number(microseconds % 1000000, 6)
-
-
-def _put_member(lines: LineBuffer, key: bytes, value: bytes | str | None) -> int:
-    """A member of a JSON object, with `key` as it is written: with comma, quotes and colon. Nothing for None."""
-    if value is not None:
-        lines.put(key)
-        lines.put_json(value)
-    return 0
+def _put_seconds(lines: LineBuffer, text: bytes, microseconds: int) -> int:
+    lines.put_number(text, microseconds // 1000000, 1)
+    return lines.put_number(b".", microseconds % 1000000, 6)
 
 
 def _encode(text: str) -> bytes:

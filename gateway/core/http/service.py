@@ -2,7 +2,7 @@
 
 from time import gmtime
 
-from ..kernels.base import Clock, Handler
+from ..kernels.base import AccessLog, Clock, Handler
 from ..kernels.fields import F_DATE, F_SERVER, FIELDS_OK, FieldBlock
 from .limits import Limits, Timeouts
 
@@ -20,9 +20,9 @@ class Service:
     """One process's settings and counters, as its connections see them.
 
     `limits`, `timeouts`: see there. `handler` starts the application. `log` is a `logging.Logger` for errors,
-    `access_log` has `log(stream, now)` and `log_refusal(...)`, or is None. `forwarded` has `apply(stream)`, or is
-    None. `server_header` is the value of the Server field, empty for none (RFC 9110 10.2.4). `extra_fields` are
-    (name, value) byte pairs that every response gets. `root_path` is the prefix the application is mounted at.
+    `access_log` may be None. `forwarded` has `apply(stream)`, or is None. `server_header` is the value of the Server
+    field, empty for none (RFC 9110 10.2.4). `extra_fields` are (name, value) byte pairs that every response gets.
+    `root_path` is the prefix the application is mounted at.
 
     Raises ValueError when `server_header` or `extra_fields` can't be a field.
     """
@@ -56,7 +56,7 @@ class Service:
         clock: Clock,
         handler: Handler,
         log: object,
-        access_log: object = None,
+        access_log: AccessLog | None = None,
         forwarded: object = None,
         server_header: bytes = b"gateway",
         date_header: bool = True,

@@ -12,8 +12,6 @@ only when the peer takes bytes.
 Rule 3: nothing raises out of the methods that the transport calls.
 """
 
-from time import monotonic
-
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 
 from ..http.codes import FRAMING_CLOSE
@@ -22,7 +20,7 @@ from ..http.framing import request_framing
 from ..http.service import Service
 from ..http.status import error_text, status_line
 from ..http.stream import HTTPStream
-from ..kernels.base import Connection, Stream, Transport
+from ..kernels.base import Connection, Stream, Transport, monotonic
 from ..kernels.buffer import InputBuffer
 from ..kernels.fieldlines import PreviousFields
 from ..kernels.fields import encode_head

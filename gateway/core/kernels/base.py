@@ -7,6 +7,7 @@ a connection a `Transport` to write to, and WSGI an `Executor` to run in.
 Everything here is called on the event loop's thread, unless its docstring says otherwise.
 """
 
+import time
 from types import MethodType
 from typing import Any
 
@@ -16,6 +17,16 @@ from .buffer import InputBuffer
 def bind(function: Any, instance: object) -> Any:
     """`function`, out of the class of `instance`, as a method of it. Raises TypeError for what can't be one."""
     return MethodType(function, instance)
+
+
+def monotonic() -> float:
+    """What `time.monotonic` returns, without a call through the interpreter."""
+    return time.monotonic()
+
+
+def wall() -> float:
+    """What `time.time` returns, without a call through the interpreter."""
+    return time.time()
 
 
 class Clock:
@@ -231,6 +242,26 @@ class Responder:
 
     def cancel(self) -> int:
         """The grace period is over: stop the application as well as can be. Returns 0."""
+        raise NotImplementedError
+
+
+class AccessLog:
+    """Gets each exchange when it is over. `keeps_environ`: it wants to see the WSGI environ of one."""
+
+    __slots__ = ("keeps_environ",)
+
+    def __init__(self) -> None:
+        self.keeps_environ = False
+
+    def log(self, stream: Stream, now: float) -> int:
+        """The exchange has ended at `now` (monotonic seconds). Returns 0."""
+        raise NotImplementedError
+
+    def log_refusal(self, client: object, status: int, request_line: object, size: int = 0) -> int:
+        """A request that never became a stream was answered with `status` and `size` bytes of content. Returns 0.
+
+        `client` is a (host, port) tuple or None, `request_line` what could be read of it (str or bytes) or None.
+        """
         raise NotImplementedError
 
 

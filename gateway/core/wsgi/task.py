@@ -243,7 +243,7 @@ class WSGITask(ApplicationCall):
         environ["gateway.send_trailers"] = bind(SEND_TRAILERS, self)
         environ["gateway.client_disconnected"] = bind(CLIENT_DISCONNECTED, self)
         self.environ = environ
-        if service.access_log is not None:
+        if service.access_log is not None and service.access_log.keeps_environ:
             stream.environ = environ
         if stream.body_complete and stream.body_size == 0:
             self.content_ended = self.spool is None
