@@ -22,7 +22,6 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.util
 import inspect
 import os
 import re
@@ -99,7 +98,9 @@ def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:
         raise ConfigError(f"--app-dir: {folder} does not exist or is no directory")
     folders = [folder, *map(os.path.abspath, pythonpath)]
     sys.path[:] = folders + [entry for entry in sys.path if entry not in folders]
-    importlib.invalidate_caches()
+    # Modules that came since the folder was last looked at. `importlib.invalidate_caches` loads importlib.metadata.
+    for entry in folders:
+        sys.path_importer_cache.pop(entry, None)
 
 
 # -- Finding
