@@ -27,9 +27,8 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .errors import AppLoadError, ConfigError
 
@@ -45,8 +44,7 @@ WSGI_NAMES = frozenset(("environ", "env", "wsgi_environ"))
 ASGI_NAMES = frozenset(("scope",))
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedApp:
+class LoadedApp(NamedTuple):
     """An application, and what it speaks."""
 
     app: Callable[..., Any]
