@@ -1,12 +1,12 @@
 """Which of the two builds of the request path is in use: `core` as it stands, or `_speedups`, compiled.
 
-The choice is made once per process and for all modules together, never a mix:
+The choice is made for all modules that a server uses together, never a mix:
 
 - GATEWAY_NO_EXTENSIONS=1, PyPy, or nothing compiled: `core`.
 - Every module of `core` has its compiled twin: `_speedups`.
 - Some have, or one can't be imported: `core`, with a RuntimeWarning that says what is wrong. It works, slower.
 
-A server chooses by the modules that it uses, and loads no others; `current` is chosen by all of them, when first used.
+Modules that a server has no use for are not loaded. `current` is chosen by all there are, when it is first used.
 
 Everything above the request path takes its classes from here::
 
@@ -91,7 +91,7 @@ def load(name: str, modules: Iterable[str] = ()) -> Backend:
 
 
 def choose(*modules: str) -> Backend:
-    """The build to use for `modules` and what they import (none named: all); see the module's docstring for the rule."""
+    """The build for a user of `modules` (none named: all of them); see the module's docstring for the rule."""
     if os.environ.get("GATEWAY_NO_EXTENSIONS") == "1" or sys.implementation.name != "cpython":
         return load(CORE, modules)
     compiled = compiled_names()
