@@ -1,10 +1,12 @@
 """Which of the two builds of the request path is in use: `core` as it stands, or `_speedups`, compiled.
 
-The choice is made once per process and for all modules together, never a mix:
+The choice is made for all modules that a server uses together, never a mix:
 
 - GATEWAY_NO_EXTENSIONS=1, PyPy, or nothing compiled: `core`.
 - Every module of `core` has its compiled twin: `_speedups`.
 - Some have, or one can't be imported: `core`, with a RuntimeWarning that says what is wrong. It works, slower.
+
+Modules that a server has no use for are not loaded. `current` is chosen by all there are, when it is first used.
 
 Everything above the request path takes its classes from here::
 
@@ -25,8 +27,11 @@ import os
 import pkgutil
 import sys
 import warnings
+from collections.abc import Iterable
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+current: Backend
 
 CORE = "core"
 SPEEDUPS = "_speedups"
@@ -77,28 +82,35 @@ class Backend:
         return contents
 
 
-def load(name: str) -> Backend:
-    """One build by its name, complete. Raises ImportError when one of its modules can't be imported."""
+def load(name: str, modules: Iterable[str] = ()) -> Backend:
+    """One build by its name, with `modules` imported (none named: all of them). Raises ImportError."""
     backend = Backend(name)
-    for module in module_names():
+    for module in tuple(modules) or module_names():
         backend.module(module)
     return backend
 
 
-def choose() -> Backend:
-    """The build this process should use; see the module's docstring for the rule."""
+def choose(*modules: str) -> Backend:
+    """The build for a user of `modules` (none named: all of them); see the module's docstring for the rule."""
     if os.environ.get("GATEWAY_NO_EXTENSIONS") == "1" or sys.implementation.name != "cpython":
-        return load(CORE)
+        return load(CORE, modules)
     compiled = compiled_names()
     missing = sorted(set(module_names()) - compiled)
     if compiled and not missing:
         try:
-            return load(SPEEDUPS)
+            return load(SPEEDUPS, modules)
         except ImportError as error:
             _warn(f"can't be imported ({error})")
     elif compiled:
         _warn(f"is incomplete (not there: {', '.join(missing)})")
-    return load(CORE)
+    return load(CORE, modules)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "current":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    backend = globals()["current"] = choose()
+    return backend
 
 
 def _modules_in(build: str) -> tuple[str, ...]:
@@ -118,6 +130,3 @@ def _warn(problem: str) -> None:
         RuntimeWarning,
         stacklevel=4,
     )
-
-
-current: Backend = choose()

@@ -22,15 +22,13 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.util
 import inspect
 import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .errors import AppLoadError, ConfigError
 
@@ -46,8 +44,7 @@ WSGI_NAMES = frozenset(("environ", "env", "wsgi_environ"))
 ASGI_NAMES = frozenset(("scope",))
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedApp:
+class LoadedApp(NamedTuple):
     """An application, and what it speaks."""
 
     app: Callable[..., Any]
@@ -99,7 +96,9 @@ def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:
         raise ConfigError(f"--app-dir: {folder} does not exist or is no directory")
     folders = [folder, *map(os.path.abspath, pythonpath)]
     sys.path[:] = folders + [entry for entry in sys.path if entry not in folders]
-    importlib.invalidate_caches()
+    # Modules that came since the folder was last looked at. `importlib.invalidate_caches` loads importlib.metadata.
+    for entry in folders:
+        sys.path_importer_cache.pop(entry, None)
 
 
 # -- Finding

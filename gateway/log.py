@@ -16,9 +16,8 @@ import select
 import stat
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import monotonic
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from .config.settings import TRACE, LogSettings
 from .errors import ConfigError
@@ -246,8 +245,7 @@ class AccessFile:
             return 1
 
 
-@dataclass(slots=True)
-class Loggers:
+class Loggers(NamedTuple):
     """What `configure` made."""
 
     error: logging.Logger

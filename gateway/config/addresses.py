@@ -16,8 +16,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
@@ -29,8 +28,7 @@ MAX_UNIX_PATH = 107 if sys.platform == "linux" else 103
 HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """One address to listen at. `str(address)` is how it is written."""
 
     kind: Literal["tcp", "unix", "abstract", "fd"]

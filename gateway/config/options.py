@@ -15,16 +15,15 @@ the table in the README (`usage.py` makes the first and the last). For an option
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from . import values
+from .addresses import Address
 from .values import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One row of the table; see the module's docstring."""
 
     name: str
@@ -129,7 +128,7 @@ class Option:
     def _read_several(self, value: object, where: str) -> tuple[Any, ...]:
         if isinstance(value, str) and self.kind.separator:
             items: Any = [item for item in value.split(self.kind.separator) if item.strip()]
-        elif isinstance(value, (list, tuple, set, frozenset)):
+        elif isinstance(value, (list, tuple, set, frozenset)) and not isinstance(value, Address):
             # A flag that is given several times, each of which may name several.
             items = []
             for item in value:

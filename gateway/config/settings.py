@@ -6,11 +6,9 @@ options, so that cutting needs no list of its own; what a part needs in another 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import ConfigError
 from . import options as table
@@ -31,8 +29,7 @@ LOG_LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 1
 LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd": ("fd",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a value comes from. A larger `rank` wins."""
 
     rank: int
@@ -44,8 +41,7 @@ DEFAULT = Source(0, "default")
 KEYWORD = Source(5, "keyword")
 
 
-@dataclass(frozen=True, slots=True)
-class ApplicationSettings:
+class ApplicationSettings(NamedTuple):
     """What to load, and how."""
 
     app: Any
@@ -59,8 +55,7 @@ class ApplicationSettings:
     """Empty, or starting with a slash and not ending with one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenSettings:
+class ListenSettings(NamedTuple):
     """Where to listen."""
 
     addresses: tuple[Address, ...]
@@ -69,8 +64,7 @@ class ListenSettings:
     uds_mode: int
 
 
-@dataclass(frozen=True, slots=True)
-class WSGISettings:
+class WSGISettings(NamedTuple):
     """How WSGI requests get their threads."""
 
     threads: int
@@ -84,8 +78,7 @@ class WSGISettings:
     sendfile: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ASGISettings:
+class ASGISettings(NamedTuple):
     """The event loop and the lifespan protocol."""
 
     loop: str
@@ -99,8 +92,7 @@ class ASGISettings:
     sendfile: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseSettings:
+class ResponseSettings(NamedTuple):
     """What every response gets, and what becomes of ambiguous request fields."""
 
     server_header: bool
@@ -115,8 +107,7 @@ class ResponseSettings:
         return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in self.header)
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardedSettings:
+class ForwardedSettings(NamedTuple):
     """Whom to believe about the client, and in what."""
 
     proxy_headers: bool
@@ -135,8 +126,7 @@ class ForwardedSettings:
         return self.forwarded_allow_ips if self.proxy_headers else ()
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(NamedTuple):
     """Where logs go, and what they hold."""
 
     log_level: str
@@ -331,7 +321,7 @@ class Config:
         }
 
     def _cut(self, section: type[T], **more: Any) -> T:
-        names = [field.name for field in dataclasses.fields(section)]  # type: ignore[arg-type]
+        names: tuple[str, ...] = section._fields  # type: ignore[attr-defined]
         return section(**{name: self._values[name] for name in names if name not in more}, **more)
 
     def _part(self, part: str) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .addresses import Address, check_host, parse_address, unix_address
 
@@ -44,8 +43,7 @@ FALSE_WORDS = frozenset(("0", "false", "f", "no", "n", "off"))
 CERT_REQS_WORDS = ("none", "optional", "required")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A type of value."""
 
     expected: str

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import loader, log
 from gateway._version import __version__
-from gateway.backend import Backend
+from gateway.backend import Backend, choose
 from gateway.config.addresses import Address
-from gateway.config.settings import Config, LogSettings
+from gateway.config.settings import Config, ForwardedSettings, LogSettings
 from gateway.errors import ConfigError
 
 from .threads import NoThreads, ThreadPool
@@ -50,6 +50,19 @@ def asgi3(loaded: loader.LoadedApp) -> Any:
         await loaded.app(scope)(receive, send)
 
     return call
+
+
+def choose_backend(config: Config, loaded: loader.LoadedApp, loggers: log.Loggers) -> Backend:
+    """The build of the request path, for what this server uses of it; the rest is not even loaded."""
+    modules = ["http1.connection", "io.poller"]
+    modules += ["asgi.cycle"] if loaded.interface == "asgi" else ["wsgi.task", "wsgi.errors", "wsgi.executor"]
+    if loaded.interface == "wsgi" and config.wsgi.threads:
+        modules.append("kernels.queue")
+    if forwarding(config.forwarded):
+        modules.append("http.forwarded")
+    if loggers.access is not None:
+        modules.append("http.accesslog")
+    return choose(*modules)
 
 
 def make_tls(config: Config) -> ssl.SSLContext | None:
@@ -200,10 +213,15 @@ class AccessLog:
             self._wait()
 
 
+def forwarding(settings: ForwardedSettings) -> bool:
+    """Whether there is anything to do with the fields that proxies set."""
+    return bool(settings.trusted or settings.forwarded_clear)
+
+
 def make_forwarded(backend: Backend, config: Config) -> Any:
     """What judges the fields that proxies set; None where they are left alone. Raises ConfigError."""
     settings = config.forwarded
-    if not settings.trusted and not settings.forwarded_clear:
+    if not forwarding(settings):
         return None
     try:
         return backend.module("http.forwarded").ForwardedPolicy(

@@ -308,8 +308,12 @@ def open_listeners(
 def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> list[Listener]:
     """Listen at a TCP address: at each one of them, if a name has several. Raises BindError."""
     try:
+        # As bytes: for a str, Python loads its IDNA codec with a megabyte of tables.
         found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+            os.fsencode(address.host),
+            address.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV,
         )
     except OSError as error:
         raise BindError(f"Cannot listen at {address}: the host name can't be resolved ({error.strerror or error}).")

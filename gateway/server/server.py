@@ -29,7 +29,7 @@ from typing import Any
 
 from gateway import log
 from gateway._version import __version__
-from gateway.backend import Backend, current
+from gateway.backend import Backend
 from gateway.config.settings import Config
 from gateway.errors import EXIT_OK, AppLoadError
 
@@ -37,6 +37,7 @@ from .assembly import (
     AccessLog,
     addresses_of,
     asgi3,
+    choose_backend,
     load_app,
     make_poller,
     make_pool,
@@ -115,13 +116,13 @@ class Server:
         elif options:
             config = config.replace(**options)
         self.config = config
-        self.backend = current if backend is None else backend
         self.sockets = tuple(sockets)
         self.handle_signals = handle_signals
         self.loaded = load_app(app, config)
         self.tls = make_tls(config)
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
+        self.backend = backend or choose_backend(config, self.loaded, self.loggers)
         self.service: Any = None
         self.poller: Any = None
         self.acceptor: Acceptor | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import pickle
 
 import pytest
@@ -61,7 +60,7 @@ def test_sections_have_the_names_of_options():
     sections = [cls for cls in classes if cls.__module__ == settings.__name__ and cls.__name__.endswith("Settings")]
     assert len(sections) == 7
     for section in sections:
-        assert {field.name for field in dataclasses.fields(section)} - {"addresses"} <= names
+        assert set(section._fields) - {"addresses"} <= names
 
 
 def test_every_option_has_a_use():
@@ -73,7 +72,7 @@ def test_every_option_has_a_use():
     used |= {"ssl_min_version", "timeout_handshake"}
     for value in vars(settings).values():
         if isinstance(value, type) and value.__name__.endswith("Settings") and value.__module__ == settings.__name__:
-            used |= {field.name for field in dataclasses.fields(value)}
+            used |= set(value._fields)
     assert {option.name for option in OPTIONS} - used == set()
 
 
@@ -98,7 +97,7 @@ def test_it_can_not_be_changed():
         config.values["threads"] = 3
     with pytest.raises(AttributeError):
         del config.listen
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         config.log.log_level = "debug"
 
 
