@@ -607,8 +607,35 @@ def test_tls_closes_without_half_close(build: Any) -> None:
     async def main() -> None:
         wire = Wire(build, hello)
         wire.transport.half_close = False
-        await wire.feed(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await wire.feed(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
         assert wire.events == ["shutdown_write", "close"]
+
+    run(main)
+
+
+CLOSING = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "limits", "events"),
+    [
+        (CLOSING, {}, ["close"]),
+        (b"GET / HTTP/1.0\r\n\r\n", {}, ["close"]),
+        # The server's decision, of which the client does not know yet.
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", {"connection_requests": 1}, ["shutdown_write"]),
+        # Clients that do send more: against the rule, after some content, while it goes on.
+        (CLOSING + b"\r\n", {}, ["shutdown_write"]),
+        (b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx", {}, ["shutdown_write"]),
+        (b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nx", {}, ["shutdown_write"]),
+    ],
+)
+def test_closes_in_stages_unless_the_client_has_sent_all(
+    build: Any, data: bytes, limits: dict[str, int], events: list[str]
+) -> None:
+    async def main() -> None:
+        wire = Wire(build, hello, limits=limits)
+        await wire.feed(data)
+        assert wire.events == events
 
     run(main)
 

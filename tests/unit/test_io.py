@@ -267,6 +267,28 @@ def test_much_data_comes_in_order_and_in_pieces(build: Backend, loop: str) -> No
 
 
 @loops
+def test_pieces_that_are_kept_do_not_change(build: Backend, loop: str) -> None:
+    async def test(bench: Bench) -> None:
+        connection, peer = bench.pair(tcp=True)
+        kept: list[bytes] = []
+        connection.on["feed"] = kept.append
+        await asyncio.get_running_loop().sock_sendall(peer, DATA)
+        await eventually(lambda: sum(map(len, kept)) == len(DATA))
+        assert b"".join(kept) == DATA
+        # Some of them are of use again, and a dictionary still tells what they hold from what they held.
+        known = {piece: index for index, piece in enumerate(kept)}
+        del kept[::2], known
+        half = b"".join(kept)
+        size = len(half)
+        await asyncio.get_running_loop().sock_sendall(peer, DATA)
+        await eventually(lambda: sum(map(len, kept)) == size + len(DATA))
+        assert b"".join(kept) == half + DATA
+        assert all(hash(piece) == hash(bytes(bytearray(piece))) for piece in kept)
+
+    on_bench(build, loop, test)
+
+
+@loops
 def test_a_paused_connection_costs_nothing(build: Backend, loop: str) -> None:
     async def test(bench: Bench) -> None:
         connection, peer = bench.pair()

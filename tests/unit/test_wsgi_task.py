@@ -71,6 +71,7 @@ class Lane:
         base = build.module("kernels.base")
         self.posted: queue.Queue[Any] = queue.Queue()
         self.active = 0
+        self.woken = 0
         self.deferred = 0
         self.queued: list[Any] = []
         self.held = held
@@ -94,6 +95,7 @@ class Lane:
                 return 0
 
             def post(self, task: Any) -> int:
+                lane.woken += 1
                 lane.posted.put(task)
                 return 0
 
@@ -685,6 +687,35 @@ class TestContent:
         lane.feed(request[2000:])
         lane.settle()
         assert Response(lane.output).body == b"x" * 5000
+
+    def test_the_loop_is_woken_for_content_only_where_it_receives_none(self, build: Backend) -> None:
+        sizes: queue.Queue[int] = queue.Queue()
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            source = environ["wsgi.input"]
+            for size in (100, 50, 60):
+                sizes.put(len(source.read(size)))
+            return wsgi_apps.echo(environ, start)
+
+        lane = Lane(build, app, limits={"body_buffer": 100})
+        request = post(b"x" * 500)
+        head = len(request) - 500
+        lane.feed(request[: head + 100])
+        assert sizes.get(timeout=TIMEOUT) == 100
+        assert (lane.woken, lane.deferred) == (1, 0)
+        assert lane.turn(TIMEOUT)
+        lane.feed(request[head + 100 : head + 150])
+        assert sizes.get(timeout=TIMEOUT) == 50
+        assert (lane.woken, lane.deferred) == (1, 1)
+        # What was deferred has woken nobody yet: with the buffer full, this has to.
+        lane.feed(request[head + 150 : head + 210])
+        assert lane.transport.events[-1] == "pause_reading"
+        assert sizes.get(timeout=TIMEOUT) == 60
+        assert (lane.woken, lane.deferred) == (2, 1)
+        lane.until(lambda: lane.transport.events[-1] == "resume_reading")
+        lane.feed(request[head + 210 :])
+        lane.settle()
+        assert Response(lane.output).body == b"x" * 290
 
     @pytest.mark.parametrize("step", [1, 7, 100000])
     def test_chunked(self, build: Backend, step: int) -> None:

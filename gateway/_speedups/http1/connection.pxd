@@ -39,7 +39,7 @@ cdef class HTTP1Connection(Connection):
     cdef RequestContent content
     cdef ResponseOutput output
     cdef long long draining_left
-    cdef bint close_after, refused
+    cdef bint close_after, refused, last_request
 
     cdef double deadline, last_tick, half_close_at
     cdef bint peer_eof
@@ -121,7 +121,7 @@ cdef class HTTP1Connection(Connection):
     cdef int fail_stream(self, HTTPStream stream, int status) except -1
     @cython.locals(service=Service, fields=list, text=bytes, suffix=bytes, block=FieldBlock)
     cdef int refuse(self, int status, str message, RequestHead head) except -1
-    @cython.locals(sending=bint)
+    @cython.locals(content=RequestContent, over=bint, sending=bint)
     cdef int begin_close(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1

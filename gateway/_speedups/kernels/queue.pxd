@@ -12,6 +12,7 @@ cdef class Mutex:
 
     cpdef int acquire(self) except -1
     cpdef int release(self) except -1
+    cpdef int open(self) except -1
 
 
 cdef class Mailbox:

@@ -45,6 +45,14 @@ cdef class Mutex:
         PyThread_release_lock(self._lock)
         return 0
 
+    cpdef int open(self) except -1:
+        if not self._held:
+            raise RuntimeError("release unlocked lock")
+        self._held = False
+        with nogil:
+            PyThread_release_lock(self._lock)
+        return 0
+
     def __enter__(self):
         self.acquire()
         return self

@@ -7,6 +7,9 @@ cpdef enum:
     READ_SIZE = 65536
     RELEASE_SIZE = 65536
     PARTS = 64
+    READ_MAX = 262144
+    # How often that is kept for what is received next.
+    BLOCKS = 8
 
 # One end of a connection: `size` bytes of address, 0 where it has none.
 cdef struct Address:
@@ -48,9 +51,14 @@ cdef class ReceiveBuffer:
     cdef unsigned char *_memory
     cdef Py_ssize_t _size
     cdef bytes _data
+    # Of READ_MAX bytes each, for what is received next; whether they were asked for since the last tick.
+    cdef list _blocks
+    cdef bint _wanted
 
     cpdef Py_ssize_t receive(self, Socket source, Py_ssize_t size) except? -1
+    cdef bytes _block(self, Py_ssize_t size)
     cpdef int lend(self, InputBuffer target) except -1
+    cpdef int tick(self) except -1
 
 
 cdef class AcceptQueue:

@@ -13,6 +13,38 @@ cdef extern from "Python.h":
     # With a result that may still be resized.
     PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t size) except NULL
     int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
+    # Borrowed, and not counted: a second reference is what `bytes_unused` looks for.
+    PyObject *PyList_GET_ITEM(object items, Py_ssize_t index) noexcept
+
+cdef extern from *:
+    """
+    /* Whether nobody but one list knows a bytes object, so that its content may change. */
+    static int bytes_unused(PyObject *data) {
+    #ifdef Py_GIL_DISABLED
+        return 0;
+    #else
+        return Py_REFCNT(data) == 1;
+    #endif
+    }
+
+    #ifdef __GNUC__
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    #endif
+
+    /* Make it another one of `size` bytes, which is at most what it was made with. Its hash is another, too. */
+    static void bytes_renew(PyObject *data, Py_ssize_t size) {
+        Py_SET_SIZE((PyVarObject *)data, size);
+        PyBytes_AS_STRING(data)[size] = 0;
+        ((PyBytesObject *)data)->ob_shash = -1;
+    }
+
+    #ifdef __GNUC__
+    #pragma GCC diagnostic pop
+    #endif
+    """
+    bint bytes_unused(PyObject *data) noexcept
+    void bytes_renew(PyObject *data, Py_ssize_t size) noexcept
 
 cdef extern from *:
     """
@@ -398,6 +430,7 @@ cdef class Socket:
 
 cdef class ReceiveBuffer:
     def __cinit__(self):
+        self._blocks = []
         self._memory = <unsigned char *>PyMem_Malloc(READ_SIZE)
         if self._memory == NULL:
             raise MemoryError
@@ -407,18 +440,24 @@ cdef class ReceiveBuffer:
 
     cpdef Py_ssize_t receive(self, Socket source, Py_ssize_t size) except? -1:
         cdef PyObject *data
+        cdef bytes block
         cdef Py_ssize_t count
         cdef int number = source.number
-        cdef char *target
         if size <= READ_SIZE:
             count = io_receive(number, self._memory, size)
             self._size = count if count > 0 else 0
             return count
-        # Much at once, most likely: received where it is to stay.
+        # Much at once, most likely: received where it is to stay. The GIL is kept: taking it again from a thread that
+        # computes costs more than the copy.
+        block = self._block(size)
+        if block is not None:
+            count = io_receive(number, PyBytes_AS_STRING(block), size)
+            if count > 0:
+                bytes_renew(<PyObject *>block, count)
+                self._data = block
+            return count
         data = PyBytes_FromStringAndSize(NULL, size)
-        target = PyBytes_AS_STRING(<object>data)
-        with nogil:
-            count = io_receive(number, target, size)
+        count = io_receive(number, PyBytes_AS_STRING(<object>data), size)
         if count > 0:
             _PyBytes_Resize(&data, count)
             self._data = <bytes><object>data
@@ -426,6 +465,33 @@ cdef class ReceiveBuffer:
         else:
             Py_CLEAR(data)
         return count
+
+    cdef bytes _block(self, Py_ssize_t size):
+        """Memory for `size` bytes that was received into before and is used by nobody any more, or may be then.
+
+        Memory fresh from the system costs as much as the copy that it is for.
+        """
+        cdef PyObject *block
+        cdef Py_ssize_t index
+        self._wanted = True
+        if size != READ_MAX:
+            return None
+        for index in range(len(self._blocks)):
+            block = PyList_GET_ITEM(self._blocks, index)
+            if bytes_unused(block):
+                return <bytes><object>block
+        if len(self._blocks) == BLOCKS:
+            return None
+        block = PyBytes_FromStringAndSize(NULL, size)
+        self._blocks.append(<object>block)
+        Py_DECREF(<object>block)
+        return <bytes><object>block
+
+    cpdef int tick(self) except -1:
+        if not self._wanted:
+            self._blocks.clear()
+        self._wanted = False
+        return 0
 
     cpdef int lend(self, InputBuffer target) except -1:
         cdef bytes data = self._data

@@ -43,11 +43,12 @@ cdef class WSGITask(ApplicationCall):
     cdef readonly HTTPStream stream
     cdef long long budget, pending, unsent, taken, offset, count
     cdef double queued_at
-    cdef bint head_sent, file_begun, posted, content_ended, wants, closed, inline, suspended, sent_ended
+    cdef bint head_sent, file_begun, posted, deferred, sent_ended
+    cdef bint content_ended, brimful, wants, closed, inline, suspended
     cdef readonly int state
     cdef int descriptor, failure
-    cdef list hints, parts
-    cdef bytes content, rest
+    cdef list hints, parts, content
+    cdef bytes rest
 
     @cython.locals(head=RequestHead, service=Service, limits=Limits)
     cdef int assign(self, WSGIHandler handler, HTTPStream stream) except -1
@@ -62,8 +63,9 @@ cdef class WSGITask(ApplicationCall):
     cdef int give_up(self) except -1
     @cython.locals(limit=double)
     cpdef int tick(self, double now) except -1
-    @cython.locals(stream=HTTPStream)
+    @cython.locals(stream=HTTPStream, limits=Limits, news=bint)
     cdef int supply(self) except -1
+    cdef int take_over(self, HTTPStream stream) except -1
     @cython.locals(stream=HTTPStream)
     cpdef int disconnected(self) except -1
     cpdef int peer_closed(self) except -1
@@ -97,8 +99,10 @@ cdef class WSGITask(ApplicationCall):
     cpdef int deliver_file(self, int descriptor, long long offset, long long count) except -1
     @cython.locals(posted=bint)
     cpdef int deliver_hints(self, FieldBlock block) except -1
-    @cython.locals(wants=bint, posted=bint, data=bytes)
+    @cython.locals(stream=HTTPStream, parts=list, data=bytes, urgent=bint, deferred=bint)
     cpdef bytes receive(self)
+    @cython.locals(posted=bint)
+    cdef int ask(self) except -1
     @cython.locals(posted=bint)
     cpdef int failed(self, object error) except -1
     @cython.locals(stream=HTTPStream)
@@ -106,5 +110,5 @@ cdef class WSGITask(ApplicationCall):
     cpdef int over(self) except -1
     @cython.locals(gate=Mutex)
     cdef int wait(self) except -1
-    @cython.locals(waiters=list, gate=Mutex)
+    @cython.locals(gates=list, gate=Mutex)
     cdef int wake(self) except -1

@@ -53,6 +53,7 @@ class HTTP1Connection(Connection):
         "file_ends",
         "half_close_at",
         "head",
+        "last_request",
         "last_tick",
         "limits",
         "linger_left",
@@ -98,6 +99,8 @@ class HTTP1Connection(Connection):
         # Whether the connection ends with the current exchange; whether it ends with a request we did not understand.
         self.close_after = False
         self.refused = False
+        # Whether the client has said that it sends nothing after the current request.
+        self.last_request = False
         # Monotonic seconds at which the peer must have got further; 0 for never.
         self.deadline = 0.0
         self.last_tick = service.clock.time
@@ -367,8 +370,10 @@ class HTTP1Connection(Connection):
         # RFC 9112 9.3: persistence, by version and connection options.
         if head.connection_options & OPTION_CLOSE:
             self.close_after = True
+            self.last_request = True
         elif head.minor == 0 and not (head.connection_options & OPTION_KEEP_ALIVE):
             self.close_after = True
+            self.last_request = True
         elif not self.timeouts.keep_alive:
             self.close_after = True
         elif limits.connection_requests and self.requests >= limits.connection_requests:
@@ -739,10 +744,14 @@ class HTTP1Connection(Connection):
         """Close in stages, so that the peer can read our last response (RFC 9112 9.6). Returns 0."""
         if self.state >= LINGER:
             return 0
+        # After a request that was said to be the last, and had no content for a stray line end to follow (RFC 9112 2.2),
+        # the peer sends nothing that our close would answer with a reset.
+        content = self.content
+        over = self.last_request and content.received == 0 and content.complete() and self.input.available() == 0
         self.enter(LINGER)
         self.input.clear()
         self.half_close_at = 0.0
-        if self.peer_eof:
+        if self.peer_eof or over:
             return self.close()
         if not self.transport.shutdown_write():
             # TLS has no half to close. A client that is still sending gets to read the answer all the same, which says

@@ -60,7 +60,7 @@ class Poller(Hub):
         # None of them joins or leaves meanwhile: that happens in turns of their own.
         for transport in self.transports:
             transport.tick(now)
-        return 0
+        return self.buffer.tick()
 
     def close(self) -> int:
         """Abort all connections, tell them so, and watch nothing any more. Returns 0.

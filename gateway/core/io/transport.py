@@ -21,6 +21,7 @@ from ..kernels.sockets import (
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
+    READ_MAX,
     READ_SIZE,
     RELEASE_SIZE,
     THREADS_SEND,
@@ -29,8 +30,6 @@ from ..kernels.sockets import (
 )
 from .hub import Hub, failure
 
-# Bytes received at once by a connection whose last receive filled its buffer.
-READ_MAX = 262144
 # Bytes of one file sent in one turn of the loop.
 FILE_TURN = 1048576
 # Sent elements at the front of a queue before they are removed from the list.

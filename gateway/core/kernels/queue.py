@@ -35,6 +35,10 @@ class Mutex:
         self._lock.release()
         return 0
 
+    def open(self) -> int:
+        """The same for a lock that a thread waits for, which gets the GIL with it. Returns 0."""
+        return self.release()
+
     def __enter__(self) -> "Mutex":
         self._lock.acquire()
         return self

@@ -3,7 +3,7 @@
 Nothing here decides: what an event means and what follows from a result stands in `core/io`. Results are counts, or
 errno values below zero; only what is made raises OSError when the system has no room for it. Nothing blocks.
 
-The compiled twin makes the calls itself, and lets go of the GIL for sends and receives of more than RELEASE_SIZE
+The compiled twin makes the calls itself, and lets go of the GIL for sends of more than RELEASE_SIZE
 bytes: below that, taking it again costs more than the call, and may take as long as another thread's whole turn.
 """
 
@@ -18,6 +18,8 @@ from .buffer import InputBuffer
 BATCH = 256
 # Bytes of the receive buffer that connections share.
 READ_SIZE = 65536
+# Bytes received at once where there is much.
+READ_MAX = 262144
 # Bytes up to which a call is made without letting go of the GIL.
 RELEASE_SIZE = 65536
 # Parts given to one sendmsg(2). Linux takes 1024 at most.
@@ -196,6 +198,10 @@ class ReceiveBuffer:
         """Feed what was received to `target`, whose `keep` has to be called before the next `receive`. Returns 0."""
         data, self._data = self._data, b""
         return target.feed(data)
+
+    def tick(self) -> int:
+        """Keep no memory for large receives that nobody has made since the last tick. Returns 0."""
+        return 0
 
 
 class AcceptQueue:

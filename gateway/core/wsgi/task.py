@@ -114,10 +114,12 @@ class WSGITask(ApplicationCall):
 
     __slots__ = (
         "budget",
+        "brimful",
         "closed",
         "content",
         "content_ended",
         "count",
+        "deferred",
         "descriptor",
         "executor",
         "failure",
@@ -171,7 +173,9 @@ class WSGITask(ApplicationCall):
         self.lock = Mutex.__new__(Mutex)
         self.waiters: Any = None
         self.state = WAITING
+        # In the executor's queue, with the loop woken for it; the same without.
         self.posted = False
+        self.deferred = False
         # From the thread: interim responses, parts of the body (the last one if `ended`) and the bytes in
         # them, a file, the status of an error response.
         self.hints: Any = None
@@ -186,9 +190,11 @@ class WSGITask(ApplicationCall):
         self.sent_ended = False
         # From the loop: bytes applied that the transport still holds.
         self.unsent = 0
-        # Content: what the loop has left for the thread, and bytes it took that the loop was not told of.
-        self.content = b""
+        # Content: what the loop has left for the thread, whether it receives no more until some of it is taken, and
+        # the bytes taken that the loop was not told of.
+        self.content: Any = None
         self.content_ended = False
+        self.brimful = False
         self.taken = 0
         self.wants = False
         # The response is complete and what is left of the request's content is the connection's to discard.
@@ -282,15 +288,26 @@ class WSGITask(ApplicationCall):
         return 0
 
     def supply(self) -> int:
-        """Move content from the stream to the thread, one piece ahead of what it reads. Returns 0."""
+        """Move content from the stream to the thread. Returns 0."""
         stream = self.stream
+        limits: Limits = stream.service.limits
+        news = False
         with self.lock:
-            if not self.content and stream.body_size:
-                self.content = stream.take_body()
-            if stream.body_complete and stream.body_size == 0:
-                self.content_ended = True
-            if self.content or self.content_ended:
-                self.wake()
+            self.take_over(stream)
+            self.brimful = 0 < limits.body_buffer <= stream.unconsumed
+            news = self.content is not None or self.content_ended
+        if news:
+            self.wake()
+        return 0
+
+    def take_over(self, stream: HTTPStream) -> int:
+        """Leave the content that has arrived for the thread, with the lock held. Returns 0."""
+        if stream.body_size:
+            if self.content is None:
+                self.content = []
+            self.content.append(stream.take_body())
+        if stream.body_complete:
+            self.content_ended = True
         return 0
 
     def disconnected(self) -> int:
@@ -300,8 +317,7 @@ class WSGITask(ApplicationCall):
             self.gone = True
             if stream is not None and stream.body_complete:
                 # What arrived in full may still be read in full.
-                self.content += stream.take_body()
-                self.content_ended = True
+                self.take_over(stream)
             if self.state == WAITING or self.state == QUEUED:
                 if self.state == QUEUED:
                     self.executor.withdraw(self)
@@ -313,7 +329,7 @@ class WSGITask(ApplicationCall):
             self.pending = 0
             self.unsent = 0
             self.rest = b""
-            self.wake()
+        self.wake()
         self.close_file()
         self.stream = None
         if self.suspended:
@@ -337,7 +353,7 @@ class WSGITask(ApplicationCall):
             return 0
         with self.lock:
             self.unsent = 0
-            self.wake()
+        self.wake()
         # A file ends its response: with it on its way out, nothing is left to do here.
         if self.file_begun or stream.response_complete:
             self.finish()
@@ -350,6 +366,7 @@ class WSGITask(ApplicationCall):
         """Do what the thread has asked for since the last time. Returns 0."""
         self.lock.acquire()
         self.posted = False
+        self.deferred = False
         hints = self.hints
         self.hints = None
         parts = self.parts
@@ -401,12 +418,12 @@ class WSGITask(ApplicationCall):
             return 0
         if stream.response_complete:
             return self.finish()
-        if taken or wants:
+        if taken:
             self.supply()
         if stream.writable and self.unsent:
             with self.lock:
                 self.unsent = 0
-                self.wake()
+            self.wake()
         return 0
 
     def send_parts(self, stream: HTTPStream, parts: list, ended: bool) -> int:
@@ -436,10 +453,9 @@ class WSGITask(ApplicationCall):
             with self.lock:
                 # An application that reads on finds the end, if the client has sent it.
                 if stream.body_complete:
-                    self.content += stream.take_body()
-                    self.content_ended = True
+                    self.take_over(stream)
                 self.closed = True
-                self.wake()
+            self.wake()
         self.close_file()
         self.stream = None
         return 0
@@ -461,7 +477,7 @@ class WSGITask(ApplicationCall):
         self.log.error("Error handling request %s %s", head.method, head.raw_path.decode("latin-1"), exc_info=error)
         return 0
 
-    # In the thread; `wake` and `wait` also elsewhere, with the lock held.
+    # In the thread; `wake` on the loop.
 
     def begin(self) -> bool:
         self.lock.acquire()
@@ -588,33 +604,51 @@ class WSGITask(ApplicationCall):
         return 0
 
     def receive(self) -> bytes:
-        data = b""
-        posted = True
         if self.spool is not None:
             return self.spool.read()
+        stream = self.stream
+        if stream is not None and stream.expect_continue:
+            self.ask()
+        parts = None
+        urgent = False
+        deferred = True
         with self.lock:
-            wants = not self.content and not self.content_ended and not self.gone and not self.closed
-            if wants:
+            while self.content is None and not self.content_ended and not self.gone and not self.closed:
+                self.wait()
+            parts = self.content
+            self.content = None
+            if parts is None and not self.content_ended:
+                raise ClientDisconnected("the client left before the content of its request was complete")
+            if parts is not None and not self.content_ended and not self.closed:
+                for data in parts:
+                    self.taken += len(data)
+                # The loop has to know at once only where it receives nothing before; its next turn will do else.
+                if self.brimful:
+                    self.brimful = False
+                    urgent = not self.posted
+                    self.posted = True
+                elif not self.posted:
+                    deferred = self.deferred
+                    self.deferred = True
+        if urgent:
+            self.executor.post(self)
+        elif not deferred:
+            self.executor.defer(self)
+        if parts is None:
+            return b""
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def ask(self) -> int:
+        """Let the loop tell a client that waits for it to send the content. Returns 0."""
+        posted = True
+        with self.lock:
+            if self.content is None and not self.content_ended and not self.gone and not self.closed:
                 self.wants = True
                 posted = self.posted
                 self.posted = True
         if not posted:
             self.executor.post(self)
-        posted = True
-        with self.lock:
-            while not self.content and not self.content_ended and not self.gone and not self.closed:
-                self.wait()
-            data = self.content
-            self.content = b""
-            if not data and not self.content_ended:
-                raise ClientDisconnected("the client left before the content of its request was complete")
-            if data and not self.content_ended and not self.closed:
-                self.taken += len(data)
-                posted = self.posted
-                self.posted = True
-        if not posted:
-            self.executor.post(self)
-        return data
+        return 0
 
     def failed(self, error: BaseException) -> int:
         if not (self.gone or self.closed) or not caused_by_disconnect(error):
@@ -647,7 +681,7 @@ class WSGITask(ApplicationCall):
         return 0
 
     def wait(self) -> int:
-        """Wait, with the lock held, until the other side calls `wake`. Returns 0."""
+        """Wait, with the lock held, until the other side has something new. Returns 0."""
         gate = Mutex()
         gate.acquire()
         if self.waiters is None:
@@ -659,10 +693,15 @@ class WSGITask(ApplicationCall):
         return 0
 
     def wake(self) -> int:
-        """Wake the threads that wait, with the lock held. Returns 0."""
-        waiters = self.waiters
-        if waiters is not None:
-            self.waiters = None
-            for gate in waiters:
-                gate.release()
+        """Let the threads that wait look again, after a change that was made with the lock held. Returns 0."""
+        # Who has looked before that change is seen here, who has not sees it.
+        if self.waiters is None:
+            return 0
+        self.lock.acquire()
+        gates = self.waiters
+        self.waiters = None
+        self.lock.release()
+        if gates is not None:
+            for gate in gates:
+                gate.open()
         return 0
