@@ -449,7 +449,7 @@ cdef class RequestHead:
             raise TypeError("value must not be None")
         memset(&host, 0, sizeof(Field))
         host.known = K_HOST
-        host.name.size = _name_sizes[K_HOST]
+        host.name.size = known_names[K_HOST].size
         host.slot = -1
         host.value.start = -1
         for i in range(self._count):
