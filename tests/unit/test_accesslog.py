@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import os
 import re
@@ -152,6 +153,36 @@ def test_environ_variables(log: Log) -> None:
     assert log.line("%({REMOTE_USER}e)s %({remote_user}e)s", environ=environ) == "ann ann"
     assert log.line("%({wsgi.version}e)s", environ=environ) == "(1, 0)"
     assert log.line("%({HTTP_X}e)s %({odd}e)s %({none}e)s", environ=environ) == "\\xe9\\x0a \\xe2\\x82\\xac -"
+
+
+def test_the_environ_is_asked_for_where_it_is_shown(log: Log) -> None:
+    for form, expected in (
+        ("%({x}e)s", True),
+        ("%(h)s %({x}e)-5s", True),
+        ("%({x}i)s %(h)s", False),
+        ("json", False),
+    ):
+        assert bool(log.logger(form).keeps_environ) is expected, form
+    assert log.line("[%({x}e)s]", environ={"x": ""}) == "[]"
+
+
+def test_clocks(build: Any) -> None:
+    """They are those of the time module, whose readings are compared with theirs."""
+    base = build.module("kernels.base")
+    for clock, standard in ((base.monotonic, time.monotonic), (base.wall, time.time)):
+        before = standard()
+        now = clock()
+        # A float of seconds since 1970 is good to a quarter of a microsecond.
+        assert before - 1e-6 <= now <= standard() + 1e-6
+
+
+def test_the_clock_of_the_system_is_the_default(build: Any) -> None:
+    lines: list[bytes] = []
+    logger = build.module("http.accesslog").AccessLogger("json", lines.append)
+    before = int(time.time())
+    logger.log_refusal(None, 400, None)
+    shown = datetime.datetime.fromisoformat(json.loads(lines[0])["timestamp"]).timestamp()
+    assert before <= shown <= time.time()
 
 
 def test_nothing_sent(log: Log) -> None:
