@@ -73,6 +73,31 @@ def test_descriptions() -> None:
         backend.Backend("fast")
 
 
+STARTED = """
+import asyncio, sys
+from gateway import Server
+
+async def app(scope, receive, send): ...
+
+async def main():
+    async with Server(app, bind="127.0.0.1:0", lifespan="off") as server:
+        return server.backend.name
+
+name = asyncio.run(main())
+unused = {f"gateway.{name}.{module}" for module in ("wsgi.task", "http.accesslog", "kernels.queue")}
+unused |= {"dataclasses", "email", "gateway.tls", "importlib.metadata", "stringprep", "tempfile", "tomllib"}
+print(*sorted(unused & set(sys.modules)))
+"""
+
+
+def test_a_server_loads_nothing_it_has_no_use_for() -> None:
+    """Each of these was loaded once for something small, and took time and memory of every start."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=50, check=True
+    )
+    assert done.stdout.split() == []
+
+
 # Choosing, in a process of its own and on a copy of the package in which things are missing
 
 
