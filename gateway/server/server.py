@@ -9,8 +9,7 @@
 Starting: bind, application startup, accept. The sockets are bound first, so that a busy port is noticed before the
 application opens its databases, and clients wait in the kernel's queue meanwhile.
 
-Stopping: accept what the kernel has queued and close the listeners, close idle connections, let exchanges finish with
-"Connection: close" until the grace period is over, cut off the rest, application shutdown, threads.
+Stopping: leave is taken of the clients (`stopping.Drain`), application shutdown, threads, and what else was taken.
 """
 
 from __future__ import annotations
@@ -48,7 +47,8 @@ from .assembly import (
 )
 from .lifespan import Lifespan
 from .listener import Listener, open_listeners
-from .protocol import Acceptor, Protocol
+from .protocol import Acceptor
+from .stopping import CLEANUP, POLL, Drain
 from .worker import (
     Signals,
     Terminated,
@@ -63,18 +63,6 @@ NEW, STARTING, STARTED, STOPPING, STOPPED = "new", "starting", "started", "stopp
 
 TICK = 0.25
 """Seconds between two looks at the clock and at the connections' deadlines: how late a timeout may be."""
-
-POLL = 0.02
-"""Seconds between two looks at what is still running, while stopping."""
-
-FRESH = 1.0
-"""Seconds in which a new connection's first request may be on its way when we stop: it is still served."""
-
-LINGER = 1.0
-"""Seconds that connections which only wait for the client to close get, while stopping."""
-
-CLEANUP = 1.0
-"""Seconds for what was cut off to clean up."""
 
 EXIT_TIME = 5.0
 """Seconds from the server's end to the process's; and beyond the timeouts that bound the server's."""
@@ -423,7 +411,7 @@ class Server:
         grace = self.config.graceful_timeout if self._grace is None else self._grace
         self.log.info("Shutting down")
         try:
-            await self._drain(grace)
+            await self._drain().run(grace)
             if self._lifespan is not None and not self._at_once.is_set():
                 await self._unless_at_once(self._lifespan.shutdown())
         except Exception:
@@ -436,98 +424,17 @@ class Server:
                 self.loggers.close()
             self._finished.set_result(None)
 
-    async def _drain(self, grace: float) -> None:
-        """Stop accepting, let what is running finish for at most `grace` seconds, cut off the rest."""
-        acceptor = self.acceptor
-        assert acceptor is not None
-        begin = time.monotonic()
-        end = begin + grace
-        for listener in self.listeners:
-            listener.stop()
-            listener.close()
-        self.service.draining = True
-        if self.pool is not None:
-            self.pool.drain()
-        told: set[Protocol] = set()
-        lingering = 0.0
-        # New sockets become connections and read what has arrived in the next turns.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        while True:
-            now = time.monotonic()
-            over = now >= end or self._at_once.is_set()
-            self._tell_connections(acceptor, told, now, over)
-            if now >= begin + FRESH:
-                acceptor.close_handshakes()
-            if over or not self._running(acceptor):
-                break
-            if self._only_lingering(acceptor):
-                lingering = lingering or now + LINGER
-                if now >= lingering:
-                    break
-            await self._pause(POLL)
-        await self._cut_off(acceptor, grace)
-
-    def _tell_connections(self, acceptor: Acceptor, told: set[Protocol], now: float, all_of_them: bool) -> None:
-        """Tell connections to end, each once; new ones get the time to bring their first request."""
-        for protocol in tuple(acceptor.protocols):
-            connection = protocol.connection
-            fresh = connection.requests == 0 and now - protocol.since < FRESH
-            if protocol in told or (fresh and not all_of_them):
-                continue
-            told.add(protocol)
-            connection.shutdown()
-
-    def _running(self, acceptor: Acceptor) -> bool:
-        """Whether there is anything to wait for."""
-        return bool(acceptor.protocols or acceptor.handshakes or acceptor.opening or self._applications())
-
-    def _applications(self) -> int:
-        """Calls of the application that have not returned, whether or not anybody waits for their response."""
-        if self.pool is not None:
-            return int(self.pool.busy + self.pool.queued)
-        return int(self.service.handler.active())
-
-    def _only_lingering(self, acceptor: Acceptor) -> bool:
-        """Whether all that is left are connections whose last response is out."""
-        linger = self.backend.module("http1.state").LINGER
-        return (
-            not (acceptor.handshakes or acceptor.opening or self._applications())
-            and bool(acceptor.protocols)
-            and all(
-                protocol.connection.state >= linger and not protocol.transport.buffered()
-                for protocol in acceptor.protocols
-            )
+    def _drain(self) -> Drain:
+        assert self.acceptor is not None
+        return Drain(
+            self.listeners,
+            self.acceptor,
+            self.service,
+            self.pool,
+            self._at_once,
+            state_lingering=self.backend.module("http1.state").LINGER,
+            log=self.log,
         )
-
-    async def _cut_off(self, acceptor: Acceptor, grace: float) -> None:
-        """End what is still running, and say what it was."""
-        cut = self.service.requests
-        applications = self._applications()
-        if cut or applications:
-            why = "at once" if self._at_once.is_set() else f"after the graceful timeout of {grace:g} s"
-            self.log.warning(
-                "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
-            )
-        for protocol in tuple(acceptor.protocols):
-            for line in running_request(protocol.connection):
-                self.log.warning("Cut off: %s", line)
-            try:
-                protocol.connection.abort_requests()
-            except Exception:
-                self.log.exception("Internal error: cutting off a request failed")
-        if self.pool is None:
-            self.service.handler.cancel_all()
-        acceptor.close()
-        end = time.monotonic() + CLEANUP
-        while self._running(acceptor) and time.monotonic() < end:  # noqa: ASYNC110 (many things, none with an event)
-            await asyncio.sleep(POLL)
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not once it has to go fast."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._at_once.wait()
 
     async def _unless_at_once(self, coroutine: Any) -> None:
         """Run `coroutine`, and cancel it when it has to go fast."""
@@ -570,16 +477,6 @@ class Server:
 
 class Stopped(RuntimeError):
     """Told to stop before the start was complete."""
-
-
-def running_request(connection: Any) -> Iterator[str]:
-    """The request a connection is serving, for the log. The query may hold secrets and is left out."""
-    stream = connection.stream
-    if stream is not None:
-        head = stream.head
-        client = stream.client
-        peer = f"{client[0]}:{client[1]}" if client else "a Unix socket"
-        yield f"{head.method} {head.raw_path.decode('latin-1')} of {peer}"
 
 
 # Whole programs

@@ -1,0 +1,161 @@
+"""Drain: how a server takes leave of its clients.
+
+What the kernel has queued is accepted and the listeners are closed; idle connections are closed; exchanges finish with
+"Connection: close" until the grace period is over; the rest is cut off, and the log says what it was. Nothing here
+waits without a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .listener import Listener
+from .protocol import Acceptor, Protocol
+
+POLL = 0.02
+"""Seconds between two looks at what is still running, while stopping."""
+
+FRESH = 1.0
+"""Seconds in which a new connection's first request may be on its way when we stop: it is still served."""
+
+LINGER = 1.0
+"""Seconds that connections which only wait for the client to close get, while stopping."""
+
+CLEANUP = 1.0
+"""Seconds for what was cut off to clean up."""
+
+
+class Drain:
+    """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
+
+    `pool` is None without threads. `at_once`, when set, cuts the waiting short. `state_lingering` is the state from
+    which on a connection only waits for the client to close.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        acceptor: Acceptor,
+        service: Any,
+        pool: Any,
+        at_once: asyncio.Event,
+        *,
+        state_lingering: int,
+        log: logging.Logger,
+    ) -> None:
+        self.listeners = listeners
+        self.acceptor = acceptor
+        self.service = service
+        self.pool = pool
+        self.at_once = at_once
+        self.state_lingering = state_lingering
+        self.log = log
+        self._told: set[Protocol] = set()
+
+    async def run(self, grace: float) -> None:
+        """Let what is running finish for at most `grace` seconds. All that is left of it then has been cut off."""
+        begin = time.monotonic()
+        end = begin + grace
+        for listener in self.listeners:
+            listener.stop()
+            listener.close()
+        self.service.draining = True
+        if self.pool is not None:
+            self.pool.drain()
+        lingering = 0.0
+        # New sockets become connections and read what has arrived in the next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        while True:
+            now = time.monotonic()
+            over = now >= end or self.at_once.is_set()
+            self._tell_connections(now, over)
+            if now >= begin + FRESH:
+                self.acceptor.close_handshakes()
+            if over or not self._running():
+                break
+            if self._only_lingering():
+                lingering = lingering or now + LINGER
+                if now >= lingering:
+                    break
+            await self._pause(POLL)
+        await self._cut_off(grace)
+
+    def _tell_connections(self, now: float, all_of_them: bool) -> None:
+        """Tell connections to end, each once; new ones get the time to bring their first request."""
+        for protocol in tuple(self.acceptor.protocols):
+            connection = protocol.connection
+            fresh = connection.requests == 0 and now - protocol.since < FRESH
+            if protocol in self._told or (fresh and not all_of_them):
+                continue
+            self._told.add(protocol)
+            connection.shutdown()
+
+    def _running(self) -> bool:
+        """Whether there is anything to wait for."""
+        return bool(self.acceptor.protocols or self._starting() or self._applications())
+
+    def _starting(self) -> bool:
+        """Whether there are connections that are not ready yet."""
+        return bool(self.acceptor.handshakes or self.acceptor.opening)
+
+    def _applications(self) -> int:
+        """Calls of the application that have not returned, whether or not anybody waits for their response."""
+        if self.pool is not None:
+            return int(self.pool.busy + self.pool.queued)
+        return int(self.service.handler.active())
+
+    def _only_lingering(self) -> bool:
+        """Whether all that is left are connections whose last response is out."""
+        return (
+            not (self._starting() or self._applications())
+            and bool(self.acceptor.protocols)
+            and all(
+                protocol.connection.state >= self.state_lingering and not protocol.transport.buffered()
+                for protocol in self.acceptor.protocols
+            )
+        )
+
+    async def _cut_off(self, grace: float) -> None:
+        """End what is still running, and say what it was."""
+        cut = self.service.requests
+        applications = self._applications()
+        if cut or applications:
+            why = "at once" if self.at_once.is_set() else f"after the graceful timeout of {grace:g} s"
+            self.log.warning(
+                "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
+            )
+        for protocol in tuple(self.acceptor.protocols):
+            for line in running_request(protocol.connection):
+                self.log.warning("Cut off: %s", line)
+            try:
+                protocol.connection.abort_requests()
+            except Exception:
+                self.log.exception("Internal error: cutting off a request failed")
+        if self.pool is None:
+            self.service.handler.cancel_all()
+        self.acceptor.close()
+        end = time.monotonic() + CLEANUP
+        while self._running() and time.monotonic() < end:  # noqa: ASYNC110 (many things, none with an event)
+            await asyncio.sleep(POLL)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not once it has to go fast."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.at_once.wait()
+
+
+def running_request(connection: Any) -> Iterator[str]:
+    """The request a connection is serving, for the log. The query may hold secrets and is left out."""
+    stream = connection.stream
+    if stream is not None:
+        head = stream.head
+        client = stream.client
+        peer = f"{client[0]}:{client[1]}" if client else "a Unix socket"
+        yield f"{head.method} {head.raw_path.decode('latin-1')} of {peer}"
