@@ -102,9 +102,8 @@ class Acceptor:
     def accepted_by_poller(self, transport: Any, client: Peer, server: Peer) -> None:
         """Make a connection of a poller's new transport."""
         connection = self.make_connection(self.service, transport, client, server, self.scheme)
-        transport.attach(connection)
         transport.since = self.service.clock.time
-        connection.opened()
+        transport.open(connection)
 
     def open(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run `loop.connect_accepted_socket(...)`."""

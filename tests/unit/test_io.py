@@ -98,6 +98,9 @@ def connection_class(build: Backend) -> Any:
             finally:
                 self.inside = False
 
+        def opened(self) -> int:
+            return 0
+
         def received(self, size: int) -> int:
             assert size == self.input.available()
             data = self.input.take(size)
@@ -248,6 +251,38 @@ def test_data_and_the_end_of_it(build: Backend, loop: str) -> None:
         await eventually(lambda: connection.calls == ["feed", "eof", "lost"])
         assert connection.error is None
         assert connection.transport.connection is None
+
+    on_bench(build, loop, test)
+
+
+@loops
+@pytest.mark.parametrize("batch", [True, False])
+def test_what_arrived_with_a_connection_is_received_at_once_in_a_batch(build: Backend, loop: str, batch: bool) -> None:
+    async def test(bench: Bench) -> None:
+        made: list[Any] = []
+
+        def opened(transport: Any, client: Any, server: Any) -> None:
+            connection = bench.make_connection()
+            connection.transport = transport
+            connection.on["feed"] = lambda data: connection.do("close") if batch else None
+            transport.open(connection)
+            assert connection.calls == (["feed"] if batch else [])
+            made.append(connection)
+
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as peer:
+            server.setblocking(False)
+            listening = bench.poller.listen(server, None, opened, lambda error: False, 10)
+            peer.connect(server.getsockname())
+            peer.send(b"hello")
+            peer.setblocking(False)
+            if not batch:
+                listening.accept(1)
+            await eventually(lambda: made and made[0].data == b"hello")
+            if batch:
+                assert await read(peer, 1) == b""
+                await eventually(lambda: made[0].calls == ["feed", "lost"])
+            listening.stop()
+            await bench.quiet()
 
     on_bench(build, loop, test)
 

@@ -34,6 +34,7 @@ cdef class SocketTransport(Transport):
     cdef bint _much, _paused, _ended, _writing_paused, _shut, _closing, _doomed, _unsettled
 
     cpdef int attach(self, Connection connection) except -1
+    cpdef int open(self, Connection connection) except -1
 
     @cython.locals(sent=Py_ssize_t)
     cpdef int write(self, bytes data) except -1

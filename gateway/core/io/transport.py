@@ -136,6 +136,20 @@ class SocketTransport(Transport):
         self._hub.transports.add(self)
         return 0
 
+    def open(self, connection: Connection) -> int:
+        """The same for a new `connection`, which is told of its opening, and of what is here already. Returns 0.
+
+        Most clients send their request as soon as they may, and some want no more than one: those are served before
+        the system is asked to watch for anything. Raises OSError as `attach` does.
+        """
+        self.connection = connection
+        self._hub.transports.add(self)
+        connection.opened()
+        # Elsewhere than in a batch, the application could run the loop while the shared buffer is in use.
+        if self._hub.busy:
+            self.handle(EPOLLIN)
+        return self._ask()
+
     # Output.
 
     def write(self, data: bytes) -> int:
