@@ -751,8 +751,8 @@ class HTTP1Connection(Connection):
         """Close in stages, so that the peer can read our last response (RFC 9112 9.6). Returns 0."""
         if self.state >= LINGER:
             return 0
-        # After a request that was said to be the last, and had no content for a stray line end to follow (RFC 9112 2.2),
-        # the peer sends nothing that our close would answer with a reset.
+        # After a request that was said to be the last, and had no content for a stray line end to follow
+        # (RFC 9112 2.2), the peer sends nothing that our close would answer with a reset.
         content = self.content
         over = self.last_request and content.received == 0 and content.complete() and self.input.available() == 0
         self.enter(LINGER)
