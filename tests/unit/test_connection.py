@@ -88,8 +88,7 @@ def test_answers_in_one_write_with_date_and_server(build: Any) -> None:
         wire = Wire(build, hello)
         await wire.feed(GET)
         assert wire.take() == (
-            b"HTTP/1.1 200 OK\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nServer: gateway\r\n"
-            b"Content-Length: 1\r\n\r\n/"
+            b"HTTP/1.1 200 OK\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nServer: gateway\r\nContent-Length: 1\r\n\r\n/"
         )
         assert wire.events == []
 
