@@ -399,7 +399,8 @@ def machine() -> dict[str, Any]:
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.release().partition('-')[0]}"}
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": system}
 
 
 def _make_file(path: Path) -> None:
