@@ -96,8 +96,8 @@ cdef class HTTP1Connection(Connection):
     cpdef int send_informational(self, Stream stream, int status, object block) except -1
     @cython.locals(current=HTTPStream)
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
-    @cython.locals(current=HTTPStream, transport=Transport, output=ResponseOutput, first=bint, text=bytes,
-                   taken="Py_ssize_t")
+    @cython.locals(current=HTTPStream, transport=Transport, output=ResponseOutput, first=bint, close=bint,
+                   text=bytes, taken="Py_ssize_t")
     cpdef object send_now(self, Stream stream, bytes data, bint more)
     cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1
     @cython.locals(current=HTTPStream)

@@ -28,14 +28,17 @@ cdef class ResponseOutput:
     @cython.locals(text=bytes)
     cdef bint begin(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
                     bint close) except -1
-    cdef bytes compose(self, HTTPStream stream, Service service, bytes data, bint complete, bint close)
+    @cython.locals(text=bytes)
+    cdef bytes compose(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
+                       bint close)
     cdef bytes framed(self, bytes data, bint last)
     @cython.locals(head=RequestHead, block=FieldBlock, length=cython.longlong, suffix=bytes, known=bint,
                    framing=int, prefix=bytes, line=bytes)
     cdef bytes encode(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
                       bint close)
+    @cython.locals(text=bytes)
     cdef int content(self, bytes data, bint last) except -1
-    @cython.locals(size=Py_ssize_t, after=bytes)
+    @cython.locals(after=bytes)
     cdef int frame(self, bytes before, bytes data, bint last) except -1
     cdef int end(self, FieldBlock trailers) except -1
     cdef int file(self, int descriptor, long long offset, long long count) except -1

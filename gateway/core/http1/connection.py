@@ -559,7 +559,8 @@ class HTTP1Connection(Connection):
         output = self.output
         first = not current.head_sent
         if first:
-            text = output.compose(current, self.service, data, not more, self.close_after or self.service.draining)
+            close = self.close_after or self.service.draining
+            text = output.compose(current, self.service, data, not more, -1, close)
         else:
             text = output.framed(data, not more)
             if not text:

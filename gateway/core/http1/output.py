@@ -62,6 +62,11 @@ class ResponseOutput:
         `complete`: the response ends with `data`. `file_size`: bytes of a file that is all of the content, or -1.
         `close`: the connection ends with this response. Returns whether it does, for this may have been decided here.
         """
+        if len(data) <= JOIN_SIZE:
+            text = self.compose(stream, service, data, complete, file_size, close)
+            stream.head_sent = True
+            self.write(text)
+            return self.closes
         text = self.encode(stream, service, data, complete, file_size, close)
         stream.head_sent = True
         if self.joined:
@@ -70,15 +75,15 @@ class ResponseOutput:
             self.frame(text, data, False)
         return self.closes
 
-    def compose(self, stream: HTTPStream, service: Service, data: bytes, complete: bool, close: bool) -> bytes:
-        """What `begin` would send, for `data` that is not large."""
-        text = self.encode(stream, service, data, complete, -1, close)
-        if self.joined:
-            return text
-        return b"".join((text, chunk_head(len(data)), data, b"\r\n0\r\n\r\n" if complete else b"\r\n"))
+    def compose(
+        self, stream: HTTPStream, service: Service, data: bytes, complete: bool, file_size: int, close: bool
+    ) -> bytes:
+        """The head and `data`, which is not large, as they go over the wire; see `begin`."""
+        text = self.encode(stream, service, data, complete, file_size, close)
+        return text if self.joined else text + encode_chunk(data)
 
     def framed(self, data: bytes, last: bool) -> bytes:
-        """What `content` would send, for `data` that is not large."""
+        """A part of the content behind the head, not large, as it goes over the wire; `last` ends it."""
         if self.framing == FRAMING_NONE:
             return b""
         if self.framing != FRAMING_CHUNKED:
@@ -140,27 +145,21 @@ class ResponseOutput:
 
     def content(self, data: bytes, last: bool) -> int:
         """Send a part of the content behind the head; `last` ends it. Returns 0."""
-        if self.framing == FRAMING_CHUNKED:
-            if data:
-                self.frame(b"", data, last)
-            elif last:
-                self.write(LAST_CHUNK)
-        elif data and self.framing != FRAMING_NONE:
-            self.frame(b"", data, False)
+        if len(data) <= JOIN_SIZE:
+            text = self.framed(data, last)
+            if text:
+                self.write(text)
+        elif self.framing != FRAMING_NONE:
+            self.frame(b"", data, last)
         return 0
 
     def frame(self, before: bytes, data: bytes, last: bool) -> int:
-        """Write `before`, then `data` in the response's framing; `last` ends a chunked response. Returns 0."""
-        size = len(data)
+        """Write `before`, then `data`, which is large, in the response's framing; `last` ends it. Returns 0."""
         after = b""
         if self.framing == FRAMING_CHUNKED:
-            if size <= JOIN_SIZE and not before and not last:
-                return self.write(encode_chunk(data))
-            before += chunk_head(size)
-            after = b"\r\n0\r\n\r\n" if last else b"\r\n"
-        if size <= JOIN_SIZE:
-            return self.write(before + data + after if before else data)
-        self.written += len(before) + size + len(after)
+            before += chunk_head(len(data))
+            after = b"\r\n" + LAST_CHUNK if last else b"\r\n"
+        self.written += len(before) + len(data) + len(after)
         self.pending = True
         self.transport.write_parts([before, data, after])
         return 0
