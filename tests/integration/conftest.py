@@ -29,3 +29,9 @@ def asgi() -> Iterator[Server]:
 def wsgi() -> Iterator[Server]:
     with Server(PROBES["wsgi"], "--threads", "8") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def ws() -> Iterator[Server]:
+    with Server("ws_apps:probe") as server:
+        yield server
