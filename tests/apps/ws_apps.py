@@ -31,7 +31,9 @@ def gate(name: str) -> asyncio.Event:
 class Socket:
     """One connection: its query, and short ways to receive and send."""
 
-    def __init__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    def __init__(
+        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="numbers, or ranges as 1-7; all, when none is named")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the result there, as Markdown; into a document with "
                         "the marks for it, between them")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the suite's own reports, a page for each case, there")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="keep the suite's own reports, a page for each case, there"
+    )
     parser.add_argument("--url", help="test the server that listens there, as ws://127.0.0.1:9001, in place of gateway")
     parser.add_argument("--python2", metavar="FILE", help="the Python 2.7 that runs the suite")
     options = parser.parse_args(arguments)
@@ -86,7 +88,10 @@ def line(result: Result) -> str:
 
 def table(results: Sequence[Result]) -> str:
     """All groups, as Markdown."""
-    lines = ["| Group | Cases | OK | NON-STRICT | INFORMATIONAL | Failed |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| Group | Cases | OK | NON-STRICT | INFORMATIONAL | Failed |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     total = [0] * 5
     for result in results:
         numbers = [

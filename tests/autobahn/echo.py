@@ -8,7 +8,9 @@ from typing import Any
 Message = MutableMapping[str, Any]
 
 
-async def app(scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
     if scope["type"] != "websocket":
         raise ValueError("WebSocket only")
     assert (await receive())["type"] == "websocket.connect"

@@ -19,8 +19,8 @@ from .wsclient import (
     NO_CODE,
     NORMAL,
     PING,
-    PONG,
     POLICY,
+    PONG,
     SERVICE_RESTART,
     close,
     connect,
@@ -545,7 +545,10 @@ def test_client_that_goes_on_after_our_close(ws: Server) -> None:
 
 def test_client_that_does_not_answer_our_close() -> None:
     """RFC 6455 7.1.1: the server ends the connection itself, after --ws-close-timeout."""
-    with Server("ws_apps:probe", "--ws-close-timeout", "0.5") as server, connect(server, "/close?name=unanswered") as client:
+    with (
+        Server("ws_apps:probe", "--ws-close-timeout", "0.5") as server,
+        connect(server, "/close?name=unanswered") as client,
+    ):
         assert client.closed().code == NORMAL
         client.expect_end()
         server.wait_event("after-end", name="unanswered")
@@ -734,4 +737,3 @@ def test_policy_codes_reach_both_sides(ws: Server) -> None:
                 client.send(close(code))
                 client.expect_end()
                 assert ws.wait_event("after-end", name=name)["code"] in (code, NO_CODE, ABNORMAL, NORMAL)
-

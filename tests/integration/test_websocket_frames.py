@@ -77,7 +77,9 @@ def test_messages_with_the_handshake(ws: Server) -> None:
 
 def test_byte_by_byte(ws: Server) -> None:
     with connect(ws) as client:
-        stream = text("one") + frame(BINARY, b"\0" * 130) + b"".join(fragments(TEXT, b"a", b"", EURO)) + text("x", width=64)
+        stream = (
+            text("one") + frame(BINARY, b"\0" * 130) + b"".join(fragments(TEXT, b"a", b"", EURO)) + text("x", width=64)
+        )
         client.send_each(stream[i : i + 1] for i in range(len(stream) - 4))
         client.send(stream[-4:])
         assert [client.message() for _ in range(2)] == ["one", b"\0" * 130]

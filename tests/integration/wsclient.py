@@ -115,7 +115,10 @@ class WebSocket(Client):
     """A connection that becomes a WebSocket by `open`, from where on it reads frames."""
 
     extensions: str | None = None
+    """Sec-WebSocket-Extensions as the server answered it."""
     subprotocol: str | None = None
+    inflater: Any = None
+    """The context of the server's messages (RFC 7692 7.2.2)."""
 
     def handshake(self, target: str, *fields: str, key: str = KEY) -> bytes:
         """The request of a correct opening handshake, with more fields."""
@@ -195,18 +198,37 @@ class WebSocket(Client):
                 return
 
     def message(self) -> str | bytes:
-        """The next message, which must not be compressed; Pings before it are left unanswered."""
+        """The next message, decompressed where it is; Pings before it are left unanswered."""
         found = self.frame()
         while found.opcode in (PING, PONG):
             found = self.frame()
-        assert found.opcode in (TEXT, BINARY) and not found.rsv, found
-        opcode, parts = found.opcode, [found.payload]
+        assert found.opcode in (TEXT, BINARY), found
+        first, parts = found, [found.payload]
         while not found.fin:
             found = self.frame()
             assert found.opcode == CONTINUATION, found
             parts.append(found.payload)
         data = b"".join(parts)
-        return data.decode() if opcode == TEXT else data
+        if first.rsv:
+            data = self.inflate(data)
+        return data.decode() if first.opcode == TEXT else data
+
+    def inflate(self, data: bytes) -> bytes:
+        """Undo permessage-deflate, with the window and the context that were agreed."""
+        if self.inflater is None or "server_no_context_takeover" in self.parameters():
+            self.inflater = zlib.decompressobj(-int(self.parameters().get("server_max_window_bits", 15)))
+        return self.inflater.decompress(data) + self.inflater.decompress(EMPTY_TAIL)
+
+    def parameters(self) -> dict[str, str]:
+        """What was agreed of permessage-deflate."""
+        name, *pairs = (self.extensions or "").split(";")
+        assert name.strip() == "permessage-deflate", self.extensions
+        parameters: dict[str, str] = {}
+        for pair in pairs:
+            key, _, value = pair.strip().partition("=")
+            assert key not in parameters, self.extensions
+            parameters[key] = value
+        return parameters
 
     def json(self) -> Any:
         return json.loads(self.message())
