@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.autobahn import wstest
-from tests.autobahn.wstest import INFORMATIONAL, NON_STRICT, OK, Result, Unavailable
+from tests.autobahn.wstest import INFORMATIONAL, NON_STRICT, OK, Case, Result, Unavailable
 from tests.integration.harness import Server
 
 BEGIN, END = "<!-- autobahn:begin -->\n", "<!-- autobahn:end -->"
@@ -30,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, metavar="FOLDER", help="keep the suite's own reports, a page for each case, there"
     )
     parser.add_argument("--url", help="test the server that listens there, as ws://127.0.0.1:9001, in place of gateway")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="parts at once (default: a processor each)"
+    )
     parser.add_argument("--python2", metavar="FILE", help="the Python 2.7 that runs the suite")
     options = parser.parse_args(arguments)
     try:
@@ -39,11 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         python = wstest.python2(options.python2)
         home = wstest.prepare(python)
-        results = []
         with server(options.url) as url, folder(options.out) as out:
-            for group in groups:
-                results.append(wstest.run(python, home, url, group, out / str(group)))
-                print(line(results[-1]), flush=True)
+
+            def one(part: str) -> tuple[Case, ...]:
+                start = time.monotonic()
+                cases = wstest.run(python, home, url, part, out / part)
+                print(line(part, cases, time.monotonic() - start), flush=True)
+                return cases
+
+            # The longest first. Client and server take turns, so that one pair keeps one processor busy.
+            with ThreadPoolExecutor(options.jobs) as pool:
+                running = {
+                    group: [pool.submit(one, part) for part in wstest.parts(group)] for group in reversed(groups)
+                }
+                results = [
+                    Result(group, tuple(case for future in running[group] for case in future.result()))
+                    for group in groups
+                ]
     except Unavailable as error:
         print(error, file=sys.stderr)
         return 2
@@ -78,12 +96,10 @@ def folder(path: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def line(result: Result) -> str:
-    """How one group went, in a line."""
-    good = sum(case.passed for case in result.cases)
-    bad = "" if result.passed else f", {len(result.cases) - good} not passed, {result.missing} not run"
-    title = wstest.GROUPS[result.group][0]
-    return f"group {result.group}, {title}: {good} of {wstest.GROUPS[result.group][1]}{bad} ({result.seconds:.0f} s)"
+def line(part: str, cases: Sequence[Case], seconds: float) -> str:
+    """How one part went, in a line."""
+    title = wstest.GROUPS[int(part.split(".")[0])][0]
+    return f"{part} {title}: {sum(case.passed for case in cases)} of {len(cases)} passed ({seconds:.0f} s)"
 
 
 def table(results: Sequence[Result]) -> str:
