@@ -1,0 +1,258 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Compiled twin of gateway/core/kernels/masking.py, where everything is documented."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from gateway._speedups.kernels.buffer cimport InputBuffer
+from gateway._speedups.kernels.grammar cimport DONE, NEED_DATA, PyUnicode_DATA, PyUnicode_New, ascii_text
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef enum:
+    _KEY_SIZE = 4
+    _MAX_HEAD = 10      # of an unmasked frame
+    _MAX_SHORT = 125
+    _MAX_16_BITS = 65535
+    # Text up to this many bytes is unmasked on the stack.
+    _SCRATCH = 256
+    _BLOCK = 8          # words
+
+cdef uint64_t _HIGH_BITS = <uint64_t>0x8080808080808080
+
+
+cdef inline void _rotate(unsigned char *rotated, const unsigned char *key, long long offset) noexcept:
+    """`key` as it stands `offset` bytes into a payload."""
+    cdef int i
+    for i in range(_KEY_SIZE):
+        rotated[i] = key[(i + (offset & 3)) & 3]
+
+
+cdef bint _mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key) noexcept:
+    """Write `size` bytes of `data` to `to`, masked. Returns whether what was written is ASCII."""
+    # Blocks of constant size are what compilers make vectors of; memcpy is how to read and write at any address.
+    cdef uint64_t[_BLOCK] block
+    cdef uint64_t wide = 0, word = 0, seen = 0
+    cdef uint32_t narrow = 0, half = 0
+    cdef unsigned char *stop = to + size
+    cdef int i
+    memcpy(&narrow, key, 4)
+    memcpy(&wide, key, 4)
+    memcpy(<unsigned char *>&wide + 4, key, 4)
+    while stop - to >= 8 * _BLOCK:
+        memcpy(block, data, 8 * _BLOCK)
+        for i in range(_BLOCK):
+            block[i] ^= wide
+        for i in range(_BLOCK):
+            seen |= block[i]
+        memcpy(to, block, 8 * _BLOCK)
+        to += 8 * _BLOCK
+        data += 8 * _BLOCK
+    while stop - to >= 8:
+        memcpy(&word, data, 8)
+        word ^= wide
+        seen |= word
+        memcpy(to, &word, 8)
+        to += 8
+        data += 8
+    if stop - to >= 4:
+        memcpy(&half, data, 4)
+        half ^= narrow
+        seen |= half
+        memcpy(to, &half, 4)
+        to += 4
+        data += 4
+    for i in range(<int>(stop - to)):
+        to[i] = data[i] ^ key[i]
+        seen |= to[i]
+    return seen & _HIGH_BITS == 0
+
+
+cdef class FrameHead:
+    @property
+    def key(self):
+        return PyBytes_FromStringAndSize(<const char *>self._key, _KEY_SIZE)
+
+    cpdef int parse(self, InputBuffer buffer) except -1:
+        cdef const unsigned char *front = buffer.pointer()
+        cdef Py_ssize_t available = buffer.length()
+        cdef Py_ssize_t size = 2
+        cdef uint64_t length
+        cdef uint64_t least = 0
+        cdef int i
+        if available < 2:
+            return NEED_DATA
+        length = front[1] & 0x7f
+        if length == 126:
+            size = 4
+        elif length == 127:
+            size = 10
+        if front[1] & 0x80:
+            size += _KEY_SIZE
+        if available < size:
+            return NEED_DATA
+        if length == 126:
+            length = <uint64_t>front[2] << 8 | front[3]
+            least = _MAX_SHORT + 1
+        elif length == 127:
+            length = 0
+            for i in range(2, 10):
+                length = length << 8 | front[i]
+            least = _MAX_16_BITS + 1
+        self.fin = front[0] >> 7
+        self.rsv = front[0] >> 4 & 7
+        self.opcode = front[0] & 15
+        self.masked = front[1] >> 7
+        self.minimal = length >= least
+        self.length = -1 if length >> 63 else <long long>length
+        if self.masked:
+            memcpy(self._key, front + size - _KEY_SIZE, _KEY_SIZE)
+        else:
+            memcpy(self._key, b"\0\0\0\0", _KEY_SIZE)
+        buffer.discard(size)
+        return DONE
+
+
+cpdef bytes take_payload(InputBuffer buffer, FrameHead head, long long offset, Py_ssize_t size):
+    cdef unsigned char[_KEY_SIZE] key
+    cdef bytes payload
+    if size > buffer.length():
+        size = buffer.length()
+    if size <= 0:
+        return b""
+    if not head.masked:
+        return buffer.take(size)
+    _rotate(key, head._key, offset)
+    payload = PyBytes_FromStringAndSize(NULL, size)
+    _mask(<unsigned char *>PyBytes_AS_STRING(payload), buffer.pointer(), size, key)
+    buffer.discard(size)
+    return payload
+
+
+cpdef str take_text(InputBuffer buffer, FrameHead head, Py_ssize_t size):
+    cdef unsigned char[_SCRATCH] scratch
+    cdef unsigned char *data = scratch
+    cdef str text = None
+    cdef bint is_ascii
+    if size > buffer.length():
+        size = buffer.length()
+    if size <= 0:
+        return ""
+    if size > _SCRATCH:
+        # Most text is ASCII, and then this is it; else it is memory as good as any.
+        text = PyUnicode_New(size, 127)
+        data = <unsigned char *>PyUnicode_DATA(text)
+    is_ascii = _mask(data, buffer.pointer(), size, head._key)
+    buffer.discard(size)
+    if is_ascii:
+        return ascii_text(data, size) if text is None else text
+    try:
+        return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)
+    except UnicodeDecodeError:
+        return None
+
+
+cdef class TextCheck:
+    cpdef bint feed(self, bytes data) except -1:
+        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
+        cdef const unsigned char *stop = at + PyBytes_GET_SIZE(data)
+        cdef uint64_t word = 0
+        cdef int missing = self._missing
+        cdef unsigned char least = self._least, most = self._most
+        cdef unsigned char byte
+        while missing >= 0 and at < stop:
+            byte = at[0]
+            at += 1
+            if missing:
+                missing = missing - 1 if least <= byte <= most else -1
+                least, most = 0x80, 0xbf
+            elif byte < 0x80:
+                while stop - at >= 8:
+                    memcpy(&word, at, 8)
+                    if word & _HIGH_BITS:
+                        break
+                    at += 8
+            # RFC 3629 4: what may follow a first byte. Only the byte after it has bounds of its own.
+            elif 0xc2 <= byte <= 0xdf:
+                missing, least, most = 1, 0x80, 0xbf
+            elif 0xe0 <= byte <= 0xef:
+                missing, least, most = 2, 0xa0 if byte == 0xe0 else 0x80, 0x9f if byte == 0xed else 0xbf
+            elif 0xf0 <= byte <= 0xf4:
+                missing, least, most = 3, 0x90 if byte == 0xf0 else 0x80, 0x8f if byte == 0xf4 else 0xbf
+            else:
+                missing = -1
+        self._missing, self._least, self._most = missing, least, most
+        return missing >= 0
+
+    cpdef bint complete(self) except -1:
+        return self._missing == 0
+
+    cpdef int reset(self) except -1:
+        self._missing = 0
+        return 0
+
+
+cdef inline Py_ssize_t _head_size(uint64_t length) noexcept:
+    return 2 if length <= _MAX_SHORT else 4 if length <= _MAX_16_BITS else 10
+
+
+cdef inline unsigned char *_write_head(unsigned char *end, int opcode, uint64_t length, bint fin, bint rsv1) noexcept:
+    """Write the head of a frame, and return where it ends."""
+    cdef int i
+    end[0] = <unsigned char>((0x80 if fin else 0) | (0x40 if rsv1 else 0) | (opcode & 15))
+    if length <= _MAX_SHORT:
+        end[1] = <unsigned char>length
+        return end + 2
+    if length <= _MAX_16_BITS:
+        end[1] = 126
+        end[2] = <unsigned char>(length >> 8)
+        end[3] = <unsigned char>(length & 0xff)
+        return end + 4
+    end[1] = 127
+    for i in range(8):
+        end[9 - i] = <unsigned char>(length & 0xff)
+        length >>= 8
+    return end + 10
+
+
+cdef bytes _frame(int opcode, const void *data, Py_ssize_t size, bint fin, bint rsv1):
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, _head_size(<uint64_t>size) + size)
+    cdef unsigned char *start = <unsigned char *>PyBytes_AS_STRING(frame)
+    memcpy(_write_head(start, opcode, <uint64_t>size, fin, rsv1), data, <size_t>size)
+    return frame
+
+
+cpdef bytes frame_head(int opcode, long long length, bint fin, bint rsv1):
+    cdef unsigned char[_MAX_HEAD] head
+    if length < 0:
+        raise ValueError("negative payload length")
+    return PyBytes_FromStringAndSize(
+        <const char *>head, _write_head(head, opcode, <uint64_t>length, fin, rsv1) - head)
+
+
+cpdef bytes encode_frame(int opcode, bytes data, bint fin, bint rsv1):
+    return _frame(opcode, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), fin, rsv1)
+
+
+cpdef bytes encode_text(object text):
+    # Text that is not ASCII keeps its UTF-8: a message to many is encoded once.
+    cdef Py_ssize_t size = 0
+    cdef const char *data = PyUnicode_AsUTF8AndSize(text, &size)
+    return _frame(1, data, size, True, False)
+
+
+cpdef bytes mask(bytes data, bytes key, long long offset):
+    cdef unsigned char[_KEY_SIZE] rotated
+    cdef bytes masked
+    cdef Py_ssize_t size = len(data)
+    if len(key) != _KEY_SIZE:
+        raise ValueError("a masking key has four bytes")
+    if size == 0:
+        return b""
+    _rotate(rotated, <const unsigned char *>PyBytes_AS_STRING(key), offset)
+    masked = PyBytes_FromStringAndSize(NULL, size)
+    _mask(<unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
+    return masked
