@@ -150,7 +150,7 @@ class Deflate:
         return result
 
     def _inflate(self, data: bytes, tail: bytes, limit: int) -> bytes:
-        """Take `data`, whose end `tail` is ours, through the context; that is None afterwards where a stream has ended."""
+        """Take `data`, whose end `tail` is ours, through the context, which is None afterwards if it ended a stream."""
         result = b""
         streams = 0
         # RFC 7692 7.2.3.4: a client that ends a message with the last block of a stream should add a zero byte, which
