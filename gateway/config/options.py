@@ -584,7 +584,7 @@ OPTIONS: tuple[Option, ...] = (
         "enough for 4 KiB windows, 320K for the largest. Taken with the first compressed message",
         "WebSocket",
         unit="bytes",
-        minimum=20480,
+        minimum=24576,
     ),
     size(
         "ws_deflate_min_size",
