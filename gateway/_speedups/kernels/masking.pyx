@@ -3,7 +3,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from gateway._speedups.kernels.buffer cimport InputBuffer
@@ -12,6 +12,99 @@ from gateway._speedups.kernels.grammar cimport DONE, NEED_DATA, PyUnicode_DATA, 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* Vectors as compilers make them of the machine's, or words. memcpy reads and writes them at any address. */
+    #if defined(__GNUC__) && !defined(GATEWAY_PORTABLE)
+    typedef uint64_t gateway_lane __attribute__((vector_size(16)));
+    #else
+    typedef uint64_t gateway_lane;
+    #endif
+
+    enum { GATEWAY_LANE = sizeof(gateway_lane) };
+
+    static inline int gateway_high_bits(const gateway_lane *lane)
+    {
+        uint64_t words[GATEWAY_LANE / 8], seen = 0;
+        size_t i;
+        memcpy(words, lane, sizeof words);
+        for (i = 0; i < GATEWAY_LANE / 8; i++)
+            seen |= words[i];
+        return (seen & 0x8080808080808080u) != 0;
+    }
+
+    /* Writes `size` bytes of `data` to `to`, masked. Returns whether what was written is ASCII. */
+    static int gateway_mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key)
+    {
+        gateway_lane keys, seen = {0}, a, b, c, d;
+        unsigned char rest = 0;
+        Py_ssize_t i;
+        for (i = 0; i < GATEWAY_LANE; i += 4)
+            memcpy((unsigned char *)&keys + i, key, 4);
+        for (; size >= 4 * GATEWAY_LANE; size -= 4 * GATEWAY_LANE) {
+            memcpy(&a, data, GATEWAY_LANE);
+            memcpy(&b, data + GATEWAY_LANE, GATEWAY_LANE);
+            memcpy(&c, data + 2 * GATEWAY_LANE, GATEWAY_LANE);
+            memcpy(&d, data + 3 * GATEWAY_LANE, GATEWAY_LANE);
+            a ^= keys;
+            b ^= keys;
+            c ^= keys;
+            d ^= keys;
+            seen |= (a | b) | (c | d);
+            memcpy(to, &a, GATEWAY_LANE);
+            memcpy(to + GATEWAY_LANE, &b, GATEWAY_LANE);
+            memcpy(to + 2 * GATEWAY_LANE, &c, GATEWAY_LANE);
+            memcpy(to + 3 * GATEWAY_LANE, &d, GATEWAY_LANE);
+            data += 4 * GATEWAY_LANE;
+            to += 4 * GATEWAY_LANE;
+        }
+        for (; size >= GATEWAY_LANE; size -= GATEWAY_LANE) {
+            memcpy(&a, data, GATEWAY_LANE);
+            a ^= keys;
+            seen |= a;
+            memcpy(to, &a, GATEWAY_LANE);
+            data += GATEWAY_LANE;
+            to += GATEWAY_LANE;
+        }
+        if (size >= 8) {
+            uint64_t word, wide;
+            memcpy(&word, data, 8);
+            memcpy(&wide, &keys, 8);
+            word ^= wide;
+            rest |= (word & 0x8080808080808080u) != 0 ? 0x80 : 0;
+            memcpy(to, &word, 8);
+            data += 8;
+            to += 8;
+            size -= 8;
+        }
+        for (i = 0; i < size; i++) {
+            to[i] = data[i] ^ key[i & 3];
+            rest |= to[i];
+        }
+        return !(gateway_high_bits(&seen) || rest & 0x80);
+    }
+
+    /* How many bytes at the beginning of `data` were found to be ASCII; there may be a few more. */
+    static inline Py_ssize_t gateway_ascii(const unsigned char *data, Py_ssize_t size)
+    {
+        gateway_lane a, b;
+        Py_ssize_t at;
+        for (at = 0; size - at >= 2 * GATEWAY_LANE; at += 2 * GATEWAY_LANE) {
+            memcpy(&a, data + at, GATEWAY_LANE);
+            memcpy(&b, data + at + GATEWAY_LANE, GATEWAY_LANE);
+            a |= b;
+            if (gateway_high_bits(&a))
+                break;
+        }
+        return at;
+    }
+    """
+    bint gateway_mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key) noexcept
+    Py_ssize_t gateway_ascii(const unsigned char *data, Py_ssize_t size) noexcept
+
 cdef enum:
     _KEY_SIZE = 4
     _MAX_HEAD = 10      # of an unmasked frame
@@ -19,9 +112,6 @@ cdef enum:
     _MAX_16_BITS = 65535
     # Text up to this many bytes is unmasked on the stack.
     _SCRATCH = 256
-    _BLOCK = 8          # words
-
-cdef uint64_t _HIGH_BITS = <uint64_t>0x8080808080808080
 
 
 cdef inline void _rotate(unsigned char *rotated, const unsigned char *key, long long offset) noexcept:
@@ -29,46 +119,6 @@ cdef inline void _rotate(unsigned char *rotated, const unsigned char *key, long 
     cdef int i
     for i in range(_KEY_SIZE):
         rotated[i] = key[(i + (offset & 3)) & 3]
-
-
-cdef bint _mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key) noexcept:
-    """Write `size` bytes of `data` to `to`, masked. Returns whether what was written is ASCII."""
-    # Blocks of constant size are what compilers make vectors of; memcpy is how to read and write at any address.
-    cdef uint64_t[_BLOCK] block
-    cdef uint64_t wide = 0, word = 0, seen = 0
-    cdef uint32_t narrow = 0, half = 0
-    cdef unsigned char *stop = to + size
-    cdef int i
-    memcpy(&narrow, key, 4)
-    memcpy(&wide, key, 4)
-    memcpy(<unsigned char *>&wide + 4, key, 4)
-    while stop - to >= 8 * _BLOCK:
-        memcpy(block, data, 8 * _BLOCK)
-        for i in range(_BLOCK):
-            block[i] ^= wide
-        for i in range(_BLOCK):
-            seen |= block[i]
-        memcpy(to, block, 8 * _BLOCK)
-        to += 8 * _BLOCK
-        data += 8 * _BLOCK
-    while stop - to >= 8:
-        memcpy(&word, data, 8)
-        word ^= wide
-        seen |= word
-        memcpy(to, &word, 8)
-        to += 8
-        data += 8
-    if stop - to >= 4:
-        memcpy(&half, data, 4)
-        half ^= narrow
-        seen |= half
-        memcpy(to, &half, 4)
-        to += 4
-        data += 4
-    for i in range(<int>(stop - to)):
-        to[i] = data[i] ^ key[i]
-        seen |= to[i]
-    return seen & _HIGH_BITS == 0
 
 
 cdef class FrameHead:
@@ -127,7 +177,7 @@ cpdef bytes take_payload(InputBuffer buffer, FrameHead head, long long offset, P
         return buffer.take(size)
     _rotate(key, head._key, offset)
     payload = PyBytes_FromStringAndSize(NULL, size)
-    _mask(<unsigned char *>PyBytes_AS_STRING(payload), buffer.pointer(), size, key)
+    gateway_mask(<unsigned char *>PyBytes_AS_STRING(payload), buffer.pointer(), size, key)
     buffer.discard(size)
     return payload
 
@@ -145,7 +195,7 @@ cpdef str take_text(InputBuffer buffer, FrameHead head, Py_ssize_t size):
         # Most text is ASCII, and then this is it; else it is memory as good as any.
         text = PyUnicode_New(size, 127)
         data = <unsigned char *>PyUnicode_DATA(text)
-    is_ascii = _mask(data, buffer.pointer(), size, head._key)
+    is_ascii = gateway_mask(data, buffer.pointer(), size, head._key)
     buffer.discard(size)
     if is_ascii:
         return ascii_text(data, size) if text is None else text
@@ -159,7 +209,6 @@ cdef class TextCheck:
     cpdef bint feed(self, bytes data) except -1:
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
         cdef const unsigned char *stop = at + PyBytes_GET_SIZE(data)
-        cdef uint64_t word = 0
         cdef int missing = self._missing
         cdef unsigned char least = self._least, most = self._most
         cdef unsigned char byte
@@ -170,11 +219,7 @@ cdef class TextCheck:
                 missing = missing - 1 if least <= byte <= most else -1
                 least, most = 0x80, 0xbf
             elif byte < 0x80:
-                while stop - at >= 8:
-                    memcpy(&word, at, 8)
-                    if word & _HIGH_BITS:
-                        break
-                    at += 8
+                at += gateway_ascii(at, stop - at)
             # RFC 3629 4: what may follow a first byte. Only the byte after it has bounds of its own.
             elif 0xc2 <= byte <= 0xdf:
                 missing, least, most = 1, 0x80, 0xbf
@@ -254,5 +299,5 @@ cpdef bytes mask(bytes data, bytes key, long long offset):
         return b""
     _rotate(rotated, <const unsigned char *>PyBytes_AS_STRING(key), offset)
     masked = PyBytes_FromStringAndSize(NULL, size)
-    _mask(<unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
+    gateway_mask(<unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
     return masked
