@@ -205,38 +205,87 @@ cpdef str take_text(InputBuffer buffer, FrameHead head, Py_ssize_t size):
         return None
 
 
+# States of `TextCheck`: what has to follow. Each is a number of bits, for `_STEPS`.
+cdef enum:
+    _CHARACTER = 0      # or the end
+    _NOTHING = 6        # the text is wrong
+    _ONE_BYTE = 12
+    _TWO_BYTES = 18
+    _THREE_BYTES = 24
+    # After these first bytes the next one has bounds of its own.
+    _AFTER_E0 = 30
+    _AFTER_ED = 36
+    _AFTER_F0 = 42
+    _AFTER_F4 = 48
+    _STATES_END = 54
+    # Bytes gone through one by one before ASCII is looked for again.
+    _STRIDE = 32
+
+# Per byte: the state after it, at the place in the number that the state before it says. Such a step is a shift, and
+# no text can make the processor guess wrong.
+cdef uint64_t[256] _STEPS
+
+
+cdef int _step(int state, int byte) noexcept:
+    """RFC 3629 4."""
+    if state == _CHARACTER:
+        if byte < 0x80:
+            return _CHARACTER
+        if 0xc2 <= byte <= 0xdf:
+            return _ONE_BYTE
+        if 0xe0 <= byte <= 0xef:
+            return _AFTER_E0 if byte == 0xe0 else _AFTER_ED if byte == 0xed else _TWO_BYTES
+        if 0xf0 <= byte <= 0xf4:
+            return _AFTER_F0 if byte == 0xf0 else _AFTER_F4 if byte == 0xf4 else _THREE_BYTES
+    elif state == _ONE_BYTE and 0x80 <= byte <= 0xbf:
+        return _CHARACTER
+    elif state == _TWO_BYTES and 0x80 <= byte <= 0xbf:
+        return _ONE_BYTE
+    elif state == _THREE_BYTES and 0x80 <= byte <= 0xbf:
+        return _TWO_BYTES
+    elif state == _AFTER_E0 and 0xa0 <= byte <= 0xbf:
+        return _ONE_BYTE
+    elif state == _AFTER_ED and 0x80 <= byte <= 0x9f:
+        return _ONE_BYTE
+    elif state == _AFTER_F0 and 0x90 <= byte <= 0xbf:
+        return _TWO_BYTES
+    elif state == _AFTER_F4 and 0x80 <= byte <= 0x8f:
+        return _TWO_BYTES
+    return _NOTHING
+
+
+cdef void _fill_steps() noexcept:
+    cdef int byte, state
+    for byte in range(256):
+        _STEPS[byte] = 0
+        for state in range(0, _STATES_END, 6):
+            _STEPS[byte] |= <uint64_t>_step(state, byte) << state
+
+
+_fill_steps()
+
+
 cdef class TextCheck:
     cpdef bint feed(self, bytes data) except -1:
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
         cdef const unsigned char *stop = at + PyBytes_GET_SIZE(data)
-        cdef int missing = self._missing
-        cdef unsigned char least = self._least, most = self._most
-        cdef unsigned char byte
-        while missing >= 0 and at < stop:
-            byte = at[0]
-            at += 1
-            if missing:
-                missing = missing - 1 if least <= byte <= most else -1
-                least, most = 0x80, 0xbf
-            elif byte < 0x80:
+        cdef const unsigned char *pause
+        cdef uint64_t state = <uint64_t>self._state
+        while at < stop:
+            if state & 63 == _CHARACTER:
                 at += gateway_ascii(at, stop - at)
-            # RFC 3629 4: what may follow a first byte. Only the byte after it has bounds of its own.
-            elif 0xc2 <= byte <= 0xdf:
-                missing, least, most = 1, 0x80, 0xbf
-            elif 0xe0 <= byte <= 0xef:
-                missing, least, most = 2, 0xa0 if byte == 0xe0 else 0x80, 0x9f if byte == 0xed else 0xbf
-            elif 0xf0 <= byte <= 0xf4:
-                missing, least, most = 3, 0x90 if byte == 0xf0 else 0x80, 0x8f if byte == 0xf4 else 0xbf
-            else:
-                missing = -1
-        self._missing, self._least, self._most = missing, least, most
-        return missing >= 0
+            pause = at + _STRIDE if stop - at > _STRIDE else stop
+            while at < pause:
+                state = _STEPS[at[0]] >> (state & 63)
+                at += 1
+        self._state = <int>(state & 63)
+        return self._state != _NOTHING
 
     cpdef bint complete(self) except -1:
-        return self._missing == 0
+        return self._state == _CHARACTER
 
     cpdef int reset(self) except -1:
-        self._missing = 0
+        self._state = _CHARACTER
         return 0
 
 
