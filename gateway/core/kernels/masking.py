@@ -119,6 +119,10 @@ class TextCheck:
                 self._decoder.decode(data)
             except UnicodeDecodeError:
                 self._valid = False
+            # A surrogate is let pass by this decoder until it is complete.
+            pending = self._decoder.getstate()[0]
+            if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
+                self._valid = False
         return self._valid
 
     def complete(self) -> bool:
