@@ -290,7 +290,7 @@ def test_large_messages(ws: Server) -> None:
         client.closed()
 
 
-@pytest.mark.parametrize("memory", ["20KiB", "64KiB", "1MiB"])
+@pytest.mark.parametrize("memory", ["24KiB", "64KiB", "1MiB"])
 def test_memory_budget(memory: str) -> None:
     """--ws-deflate-memory: the windows follow from it, and both sides still understand each other."""
     with Server("ws_apps:probe", "--ws-deflate-memory", memory) as server:

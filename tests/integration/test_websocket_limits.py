@@ -421,7 +421,7 @@ def test_handshake_counts_as_a_connection() -> None:
             with server.connect() as refused:
                 refused.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert refused.response().status == 503
-            clients.pop().finish()
+            clients[-1].finish()
         finally:
             for client in clients:
                 client.close()
