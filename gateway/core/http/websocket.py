@@ -41,7 +41,7 @@ class WebSocketStream(Stream):
     )
 
     def __init__(self, connection: Connection, exchange: HTTPStream, subprotocols: list) -> None:
-        self.connection = connection
+        self.connection: Connection | None = connection
         self.exchange: HTTPStream | None = exchange
         self.subprotocols = subprotocols
         self.responder: Responder | None = None
@@ -75,6 +75,8 @@ class WebSocketStream(Stream):
             self.writable = True
             self.code = code
             self.reason = reason
+            # The two refer to each other; without this every WebSocket would be left to the garbage collector.
+            self.connection = None
             if self.responder is not None:
                 self.responder.disconnected()
         return 0

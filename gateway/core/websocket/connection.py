@@ -277,6 +277,7 @@ class WebSocketConnection(Connection):
         self.state = CLOSED
         self.service.connections -= 1
         self.forget()
+        self.transport = None
         self.stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 
