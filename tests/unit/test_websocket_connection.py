@@ -259,7 +259,7 @@ def test_the_application_closes_and_the_client_answers(build: Any) -> None:
             await receive()
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 4001, "reason": "enough"})
-            with pytest.raises(Exception, match="websocket.close"):
+            with pytest.raises(Exception, match=r"websocket\.close"):
                 await send({"type": "websocket.send", "text": "late"})
             events.append(await receive())
 

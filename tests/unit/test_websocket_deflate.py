@@ -460,7 +460,7 @@ def test_a_message_that_was_cut_off(build: Backend) -> None:
 
 
 def test_mutations(build: Backend) -> None:
-    """Whatever comes: a message within the limit or a error of the client's, and both builds agree which."""
+    """Whatever comes: a message within the limit or a RemoteProtocolError, and both builds agree which."""
     rng = random.Random(9)
     failed = 0
     for _ in range(1500):

@@ -16,12 +16,6 @@ from .stream import HTTPStream
 # What a message in the queue counts for, beside its bytes or characters.
 MESSAGE_COST = 64
 
-# RFC 6455 7.4.1
-NORMAL_CLOSURE = 1000
-NO_STATUS = 1005
-ABNORMAL_CLOSURE = 1006
-INTERNAL_ERROR = 1011
-
 
 class WebSocketStream(Stream):
     """One WebSocket.

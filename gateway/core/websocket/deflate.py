@@ -11,7 +11,7 @@ from zlib import error as ZlibError  # noqa: N812 (a class)
 
 from gateway.errors import RemoteProtocolError
 
-from .frames import INVALID_DATA, TOO_BIG
+from ..http.codes import INVALID_DATA, TOO_BIG
 
 EXTENSION = b"permessage-deflate"
 
@@ -121,8 +121,7 @@ class Deflate:
     def decompress(self, data: bytes, final: bool, limit: int) -> bytes:
         """What a piece of a message's payload decompresses to; `final` for the last piece, which may be empty.
 
-        `limit` is the most bytes it may be, -1 for any number. Raises RemoteProtocolError with the close code for it;
-        the context is lost then.
+        `limit` is the most bytes it may be, -1 for any number. Raises RemoteProtocolError; the context is lost then.
         """
         tail = b""
         if final:
