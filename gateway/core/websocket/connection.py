@@ -19,6 +19,7 @@ from random import random
 
 from gateway.errors import RemoteProtocolError
 
+from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
 from ..http.fields import encode_fields, response_block
 from ..http.limits import Limits, Timeouts
 from ..http.service import Service, peer_name
@@ -30,24 +31,7 @@ from ..kernels.buffer import InputBuffer
 from ..kernels.grammar import DONE
 from ..kernels.masking import FrameHead, TextCheck, encode_frame, encode_text, frame_head, take_payload, take_text
 from .deflate import Deflate, DeflateSettings, negotiate
-from .frames import (
-    ABNORMAL_CLOSURE,
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    INTERNAL_ERROR,
-    INVALID_DATA,
-    PING,
-    PONG,
-    RSV1,
-    SERVICE_RESTART,
-    TEXT,
-    TOO_BIG,
-    check_control,
-    check_frame,
-    close_payload,
-    read_close,
-)
+from .frames import check_control, check_frame, close_payload, read_close
 from .handshake import (
     Handshake,
     agreed_fields,
@@ -56,6 +40,7 @@ from .handshake import (
     is_websocket,
     switching_fields,
 )
+from .opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT
 
 # The opening handshake is not complete; the transport is the HTTP connection's.
 OPENING = 0
@@ -115,9 +100,7 @@ class WebSocketUpgrade(Upgrade):
 
     def refuse(self, exchange: HTTPStream, status: int, message: str, fields: tuple) -> int:
         """Answer a handshake that is not in order. Returns 0."""
-        self.service.log.warning(
-            "Invalid WebSocket handshake received. %s (%s)", message, peer_name(exchange.client)
-        )
+        self.service.log.warning("Invalid WebSocket handshake received. %s (%s)", message, peer_name(exchange.client))
         own = ((b"Content-Type", b"text/plain; charset=utf-8"), *fields)
         exchange.send_head(status, b"", encode_fields(own, 0), False)
         exchange.send_body(error_text(status, message), False)
@@ -294,6 +277,7 @@ class WebSocketConnection(Connection):
         self.state = CLOSED
         self.service.connections -= 1
         self.forget()
+        self.transport = None
         self.stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 
@@ -465,7 +449,7 @@ class WebSocketConnection(Connection):
         self.raw_size += head.length
         limit = limits.websocket_message
         # Compressed, a message can be a little longer; how long it really is, shows.
-        if limit and self.raw_size > limit + ((limit >> 8) + 1024 if self.compressed else 0):
+        if limit and self.raw_size > limit + ((limit >> 4) + 1024 if self.compressed else 0):
             raise RemoteProtocolError("message too big", TOO_BIG)
         self.fragments += 1
         if limits.websocket_fragments and self.fragments > limits.websocket_fragments:
@@ -545,7 +529,11 @@ class WebSocketConnection(Connection):
                 self.write(encode_frame(CLOSE, payload[:2], True, False))
             self.flush()
             # RFC 6455 7.1.1: the server closes first, so that the client is spared the TIME_WAIT.
-            self.close()
+            if self.input.available():
+                # What comes after a Close is of no use, but unread it would have our own Close reset away.
+                self.linger()
+            else:
+                self.close()
             self.stream.disconnect(code, reason)
         return 0
 
@@ -611,15 +599,7 @@ class WebSocketConnection(Connection):
         if self.state == OPEN:
             self.write(encode_frame(CLOSE, close_payload(code, reason), True, False))
         self.flush()
-        self.forget()
-        self.state = LINGER
-        self.input.clear()
-        if self.peer_eof:
-            self.close()
-        else:
-            self.transport.shutdown_write()
-            self.linger_left = self.limits.linger
-            self.set_deadline(self.timeouts.linger)
+        self.linger()
         self.stream.disconnect(code, reason)
         return 0
 
@@ -711,6 +691,19 @@ class WebSocketConnection(Connection):
         self.ping_at = 0.0
         self.pong_deadline = 0.0
         self.close_at = 0.0
+        return 0
+
+    def linger(self) -> int:
+        """Close in stages, so that the client can read our last frame (as in RFC 9112 9.6). Returns 0."""
+        self.forget()
+        self.state = LINGER
+        self.input.clear()
+        if self.peer_eof:
+            self.close()
+        else:
+            self.transport.shutdown_write()
+            self.linger_left = self.limits.linger
+            self.set_deadline(self.timeouts.linger)
         return 0
 
     def close(self) -> int:
