@@ -22,6 +22,9 @@ pytest.importorskip("setuptools", "77")
 pytest.importorskip("Cython", "3.1")
 
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0]) is not None
+# Seconds: compiling takes a few, on a busy machine minutes.
+pytestmark = pytest.mark.timeout(600)
+LONG = 250
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="no C compiler here")
 
 PROJECT = {
@@ -75,7 +78,7 @@ def run(folder: Path, *arguments: str, succeed: bool = True, **environment: str)
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=55,
+        timeout=LONG,
         check=False,
     )
     assert (done.returncode == 0) == succeed, done.stdout
