@@ -22,10 +22,11 @@ pytest.importorskip("setuptools", "77")
 pytest.importorskip("Cython", "3.1")
 
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0]) is not None
-# Seconds: compiling takes a few, on a busy machine minutes.
-pytestmark = pytest.mark.timeout(600)
-LONG = 250
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="no C compiler here")
+
+# Seconds: compiling takes a few, on a busy machine minutes.
+LONG = 250
+pytestmark = pytest.mark.timeout(LONG * 2)
 
 PROJECT = {
     "gateway/__init__.py": "",
