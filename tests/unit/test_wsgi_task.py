@@ -21,7 +21,7 @@ from gateway.errors import ClientDisconnected
 from tests.apps import wsgi_apps
 from tests.fakes import DATE, START, transport_class
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 # Seconds in which a thread that does not wait, as it should, would show it. On a busy machine it may not: such a test
 # passes too easily then, and never fails for it.
 QUIET = 0.05
