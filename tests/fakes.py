@@ -52,6 +52,8 @@ def transport_class(build: Backend) -> type:
 
             def __init__(self) -> None:
                 self.output = bytearray()
+                # The same, call by call.
+                self.writes: list[bytes] = []
                 self.events: list[str] = []
                 self.room: int | None = None
                 self.half_close = True
@@ -65,6 +67,7 @@ def transport_class(build: Backend) -> type:
             def write(self, data: bytes) -> int:
                 assert type(data) is bytes
                 self.output += data
+                self.writes.append(data)
                 if self.pauses_above is not None and self.buffered() > self.pauses_above:
                     self.connection.pause_writing()
                 return 0
