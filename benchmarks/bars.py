@@ -250,7 +250,7 @@ def _absence(name: str, row: Row | None) -> str:
 C_WSGI = ("fastpysgi-wsgi", "bjoern")
 THREADED = ("granian-wsgi", "gunicorn-gthread")
 WEBSOCKET = ("socketify-asgi", "uvicorn", "gunicorn-asgi", "granian-asgi")
-DEFLATE = ("uvicorn", "hypercorn")
+DEFLATE = ("socketify-asgi", "uvicorn", "hypercorn")
 
 
 def _hello(key: str, browser: bool) -> list[Bar]:
