@@ -60,10 +60,14 @@ class ProtocolError(GatewayError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke a rule: it gets `status`, and the connection closes."""
+    """The peer broke a rule: it gets `status`, and the connection closes.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    `fields` are (name, value) byte pairs that go with the status, where a rule asks for some.
+    """
+
+    def __init__(self, message: str, status: int = 400, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(message, status)
+        self.fields = fields
 
 
 class LocalProtocolError(ProtocolError):

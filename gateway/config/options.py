@@ -168,6 +168,7 @@ GROUPS = (
     "Running",
     "Limits",
     "Timeouts",
+    "WebSocket",
     "Responses",
     "Behind a proxy",
     "TLS",
@@ -196,8 +197,9 @@ WORKER_CLASSES = {
 def limit(name: str, attribute: str, default: int, text: str, *, flags: tuple[str, ...] = (), **more: Any) -> Option:
     """A row for `Limits.<attribute>`, or for a limit that is kept elsewhere; a count unless `kind` says otherwise."""
     more.setdefault("kind", values.INTEGER)
+    more.setdefault("group", "Limits")
     part = f"limits.{attribute}" if attribute else ""
-    return Option(name, default=default, help=text, group="Limits", flags=flags, part=part, off=True, **more)
+    return Option(name, default=default, help=text, flags=flags, part=part, off=True, **more)
 
 
 def size(name: str, attribute: str, default: int, text: str, *, flags: tuple[str, ...] = (), **more: Any) -> Option:
@@ -508,6 +510,89 @@ OPTIONS: tuple[Option, ...] = (
     ),
     timeout("lifespan_startup_timeout", "", 60.0, "ASGI lifespan startup", flags=("--timeout-lifespan-startup",)),
     timeout("lifespan_shutdown_timeout", "", 30.0, "ASGI lifespan shutdown", flags=("--timeout-lifespan-shutdown",)),
+    # -- WebSocket
+    Option(
+        "ws",
+        values.TEXT,
+        "auto",
+        "auto: ASGI applications get WebSocket connections; none: they get the opening handshake as an ordinary "
+        "request, as WSGI applications always do",
+        "WebSocket",
+        choices=("auto", "none"),
+    ),
+    size(
+        "ws_max_size",
+        "websocket_message",
+        16777216,
+        "one message, after decompression; above it the connection closes with 1009",
+        group="WebSocket",
+    ),
+    size(
+        "ws_max_frame_size",
+        "websocket_frame",
+        0,
+        "the payload of one frame, as sent; above it the connection closes with 1009. --ws-max-size holds anyway",
+        group="WebSocket",
+    ),
+    limit(
+        "ws_max_fragments",
+        "websocket_fragments",
+        131072,
+        "frames that one message may come in; above it the connection closes with 1008",
+        group="WebSocket",
+    ),
+    size(
+        "ws_max_queue_size",
+        "websocket_queue",
+        65536,
+        "messages held for an application that does not receive; one of any size is held",
+        group="WebSocket",
+    ),
+    timeout(
+        "ws_ping_interval",
+        "timeouts.websocket_ping",
+        20.0,
+        "between two pings to the client",
+        group="WebSocket",
+    ),
+    timeout(
+        "ws_ping_timeout",
+        "timeouts.websocket_pong",
+        20.0,
+        "from a ping to its pong; after it the client counts as gone",
+        group="WebSocket",
+    ),
+    timeout(
+        "ws_close_timeout",
+        "timeouts.websocket_close",
+        5.0,
+        "from our Close frame to the client's, at most",
+        group="WebSocket",
+    ),
+    Option(
+        "ws_per_message_deflate",
+        values.SWITCH,
+        True,
+        "compress messages where the client offers it (permessage-deflate)",
+        "WebSocket",
+    ),
+    Option(
+        "ws_deflate_memory",
+        values.SIZE,
+        65536,
+        "most memory for the compression of one connection; the windows, in both directions, follow from it. 64K is "
+        "enough for 4 KiB windows, 320K for the largest. Taken with the first compressed message",
+        "WebSocket",
+        unit="bytes",
+        minimum=24576,
+    ),
+    size(
+        "ws_deflate_min_size",
+        "",
+        128,
+        "messages below it are not compressed",
+        group="WebSocket",
+    ),
     # -- Responses
     Option("server_header", values.SWITCH, True, "send a Server field", "Responses"),
     Option("date_header", values.SWITCH, True, "send a Date field", "Responses"),

@@ -92,6 +92,23 @@ class ASGISettings(NamedTuple):
     sendfile: bool
 
 
+class WebSocketSettings(NamedTuple):
+    """Whether there are WebSocket connections, and how they compress."""
+
+    ws: str
+    """auto or none."""
+    ws_per_message_deflate: bool
+    ws_deflate_memory: int
+    """Bytes for one connection."""
+    ws_deflate_min_size: int
+    """Bytes of a message."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether an ASGI application gets WebSocket connections."""
+        return self.ws != "none"
+
+
 class ResponseSettings(NamedTuple):
     """What every response gets, and what becomes of ambiguous request fields."""
 
@@ -261,6 +278,11 @@ class Config:
     def asgi(self) -> ASGISettings:
         """Event loop and lifespan."""
         return self._cut(ASGISettings)
+
+    @property
+    def websocket(self) -> WebSocketSettings:
+        """WebSocket connections."""
+        return self._cut(WebSocketSettings)
 
     @property
     def response(self) -> ResponseSettings:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .listener import Listener
@@ -33,8 +33,7 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads. `at_once`, when set, cuts the waiting short. `state_lingering` is the state from
-    which on a connection only waits for the client to close.
+    `pool` is None without threads. `at_once`, when set, cuts the waiting short.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Drain:
         pool: Any,
         at_once: asyncio.Event,
         *,
-        state_lingering: int,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -53,7 +51,6 @@ class Drain:
         self.service = service
         self.pool = pool
         self.at_once = at_once
-        self.state_lingering = state_lingering
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -90,7 +87,7 @@ class Drain:
         """Tell connections to end, each once; new ones get the time to bring their first request."""
         for protocol in tuple(self.acceptor.protocols):
             connection = protocol.connection
-            fresh = connection.requests == 0 and now - protocol.since < FRESH
+            fresh = now - protocol.since < FRESH and connection.fresh()
             if protocol in self._told or (fresh and not all_of_them):
                 continue
             self._told.add(protocol)
@@ -116,7 +113,7 @@ class Drain:
             not (self._starting() or self._applications())
             and bool(self.acceptor.protocols)
             and all(
-                protocol.connection.state >= self.state_lingering and not protocol.transport.buffered()
+                protocol.connection.lingering() and not protocol.transport.buffered()
                 for protocol in self.acceptor.protocols
             )
         )
@@ -131,8 +128,9 @@ class Drain:
                 "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
             )
         for protocol in tuple(self.acceptor.protocols):
-            for line in running_request(protocol.connection):
-                self.log.warning("Cut off: %s", line)
+            what = protocol.connection.describe()
+            if what:
+                self.log.warning("Cut off: %s", what)
             try:
                 protocol.connection.abort_requests()
             except Exception:
@@ -149,13 +147,3 @@ class Drain:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.at_once.wait()
-
-
-def running_request(connection: Any) -> Iterator[str]:
-    """The request a connection is serving, for the log. The query may hold secrets and is left out."""
-    stream = connection.stream
-    if stream is not None:
-        head = stream.head
-        client = stream.client
-        peer = f"{client[0]}:{client[1]}" if client else "a Unix socket"
-        yield f"{head.method} {head.raw_path.decode('latin-1')} of {peer}"

@@ -36,6 +36,7 @@ def test_defaults():
     assert config.graceful_timeout == 30.0
     assert config.wsgi == settings.WSGISettings(8, 0.0005, 1024, 30.0, True)
     assert config.asgi == settings.ASGISettings("auto", "auto", 60.0, 30.0, True)
+    assert config.websocket == settings.WebSocketSettings("auto", True, 65536, 128)
     assert config.notices == ()
 
 
@@ -58,7 +59,7 @@ def test_sections_have_the_names_of_options():
     names = {option.name for option in OPTIONS}
     classes = [value for value in vars(settings).values() if isinstance(value, type)]
     sections = [cls for cls in classes if cls.__module__ == settings.__name__ and cls.__name__.endswith("Settings")]
-    assert len(sections) == 7
+    assert len(sections) == 8
     for section in sections:
         assert set(section._fields) - {"addresses"} <= names
 
@@ -87,6 +88,19 @@ def test_limits_and_timeouts():
     assert timeouts.keep_alive == 75.0
     assert timeouts.head == 0.0
     assert timeouts.body == 30.0
+
+
+def test_websocket():
+    config = Config(ws_max_size="1M", ws_ping_interval=0, ws="none", ws_per_message_deflate=False)
+    limits, timeouts = config.limits(Limits), config.timeouts(Timeouts)
+    assert (limits.websocket_message, limits.websocket_frame, limits.websocket_queue) == (1 << 20, 0, 65536)
+    assert (timeouts.websocket_ping, timeouts.websocket_pong, timeouts.websocket_close) == (0.0, 20.0, 5.0)
+    assert not config.websocket.enabled
+    assert not config.websocket.ws_per_message_deflate
+    assert Config().websocket.enabled
+    # Less than the smallest windows take.
+    assert error(ws_deflate_memory="16K") == "keyword ws_deflate_memory: 16K is too small; at least 24576 bytes"
+    assert "did you mean none" in error(ws="nome")
 
 
 def test_it_can_not_be_changed():

@@ -75,6 +75,7 @@ def test_every_option_has_its_variable_and_its_key(option, folder):
         "host": "::1",
         "port": "5",
         "fd": "5",
+        "ws_deflate_memory": "1M",
         "worker_class": "sync",
         "workers": "1",
         "forwarded_allow_ips": "10.0.0.1",

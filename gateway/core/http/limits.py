@@ -30,6 +30,10 @@ class Limits:
         "connection_requests",
         "connections",
         "concurrency",
+        "websocket_message",
+        "websocket_frame",
+        "websocket_fragments",
+        "websocket_queue",
     )
 
     def __init__(
@@ -54,6 +58,10 @@ class Limits:
         connection_requests: int = 1000,
         connections: int = 16384,
         concurrency: int = 4096,
+        websocket_message: int = 16777216,
+        websocket_frame: int = 0,
+        websocket_fragments: int = 131072,
+        websocket_queue: int = 65536,
     ) -> None:
         # Bytes of a request line without its line end: Apache's figure, and gunicorn's upper bound.
         self.request_line = request_line
@@ -95,12 +103,33 @@ class Limits:
         self.connections = connections
         # Requests running in one process; above it 503.
         self.concurrency = concurrency
+        # Bytes of a WebSocket message, decompressed; above it 1009. uvicorn's figure.
+        self.websocket_message = websocket_message
+        # Bytes of a frame's payload, as sent; above it 1009. Off: the message's limit holds for its frames too.
+        self.websocket_frame = websocket_frame
+        # Frames of a message; above it 1008. Each may be empty, so that the message's size is no limit for them. Twice
+        # what Autobahn's longest case sends: 4 MiB in frames of 64 bytes.
+        self.websocket_fragments = websocket_fragments
+        # Bytes of messages held for an application that does not receive; then the peer is paused. One message, of
+        # whatever size, can always be held.
+        self.websocket_queue = websocket_queue
 
 
 class Timeouts:
     """Waits, in seconds; see the comment at each. All floats, 0 = no limit."""
 
-    __slots__ = ("head", "body", "write", "keep_alive", "linger", "upload_grace", "half_close")
+    __slots__ = (
+        "head",
+        "body",
+        "write",
+        "keep_alive",
+        "linger",
+        "upload_grace",
+        "half_close",
+        "websocket_ping",
+        "websocket_pong",
+        "websocket_close",
+    )
 
     def __init__(
         self,
@@ -112,6 +141,9 @@ class Timeouts:
         linger: float = 5.0,
         upload_grace: float = 5.0,
         half_close: float = 0.5,
+        websocket_ping: float = 20.0,
+        websocket_pong: float = 20.0,
+        websocket_close: float = 5.0,
     ) -> None:
         # From the first byte of a head, or from the opening of a connection, to the head's end.
         self.head = head
@@ -128,3 +160,10 @@ class Timeouts:
         # From the peer's end of input to `http.disconnect`: a peer that only closed its sending half gets its
         # response, one that left is noticed. No system call tells the two apart before something is sent.
         self.half_close = half_close
+        # Between two pings to a WebSocket peer; 0: none. Shorter than the idle time of the usual proxies (60 s),
+        # which would close a connection that is merely quiet.
+        self.websocket_ping = websocket_ping
+        # From a ping to its pong; after it the peer counts as gone.
+        self.websocket_pong = websocket_pong
+        # From our Close frame to the peer's, or to its end of input (RFC 6455 7.1.1).
+        self.websocket_close = websocket_close
