@@ -52,7 +52,7 @@ class BindError(GatewayError, OSError):
 
 
 class ProtocolError(GatewayError):
-    """A rule of the protocol was broken. `status` is the HTTP status code that answers it."""
+    """A rule of the protocol was broken. `status` answers it: an HTTP status code, or a WebSocket close code."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -538,7 +538,7 @@ OPTIONS: tuple[Option, ...] = (
         "ws_max_fragments",
         "websocket_fragments",
         131072,
-        "frames that one message may come in; above it the connection closes with 1008",
+        "frames that one message may come in; above it the connection closes with 1009",
         group="WebSocket",
     ),
     size(

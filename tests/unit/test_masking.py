@@ -403,3 +403,16 @@ def test_surrogates_are_no_text(build: Any, text: str) -> None:
 def test_encode_text_takes_text(build: Any, text: Any) -> None:
     with pytest.raises(TypeError):
         build.module("kernels.masking").encode_text(text)
+
+
+def test_no_data(build: Any) -> None:
+    """ASGI messages have None where there is nothing; it must not get this far, and does no harm if it does."""
+    masking = build.module("kernels.masking")
+    for call in (
+        lambda: masking.encode_frame(2, None, True, False),
+        lambda: masking.TextCheck().feed(None),
+        lambda: masking.mask(None, KEY, 0),
+        lambda: masking.mask(b"", None, 0),
+    ):
+        with pytest.raises(TypeError):
+            call()

@@ -259,7 +259,7 @@ def test_the_application_closes_and_the_client_answers(build: Any) -> None:
             await receive()
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 4001, "reason": "enough"})
-            with pytest.raises(Exception, match="websocket.close"):
+            with pytest.raises(Exception, match=r"websocket\.close"):
                 await send({"type": "websocket.send", "text": "late"})
             events.append(await receive())
 
@@ -530,3 +530,29 @@ def test_each_connection_has_its_own_context(build: Any) -> None:
         assert seen == [1, 1, 1, 1] and number.get() == 0
 
     run(main)
+
+
+def test_what_is_over_leaves_nothing_to_the_garbage_collector(build: Any) -> None:
+    import gc
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        wire = websocket_wire(build, app)
+        gc.collect()
+        for _ in range(20):
+            await wire.arrive(REQUEST % b"")
+            await wire.arrive(frame(TEXT, b"message") + frame(CLOSE))
+            await wire.lose()
+            wire.open()
+        assert gc.collect() < 20
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()

@@ -43,7 +43,7 @@ cdef class WebSocketCycle(Driver):
     @cython.locals(stream=WebSocketStream)
     cdef int accept(self, dict event) except -1
     @cython.locals(stream=WebSocketStream)
-    cdef int close(self, dict event) except -1
+    cdef int close_websocket(self, dict event) except -1
     @cython.locals(stream=WebSocketStream, exchange=HTTPStream, body=bytes)
     cdef int deny(self, str kind, dict event) except -1
     @cython.locals(stream=WebSocketStream)

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Compiled twin of gateway/core/kernels/masking.py, where everything is documented."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
@@ -267,8 +267,9 @@ _fill_steps()
 
 cdef class TextCheck:
     cpdef bint feed(self, bytes data) except -1:
+        cdef Py_ssize_t size = len(data)
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
-        cdef const unsigned char *stop = at + PyBytes_GET_SIZE(data)
+        cdef const unsigned char *stop = at + size
         cdef const unsigned char *pause
         cdef uint64_t state = <uint64_t>self._state
         while at < stop:
@@ -328,7 +329,9 @@ cpdef bytes frame_head(int opcode, long long length, bint fin, bint rsv1):
 
 
 cpdef bytes encode_frame(int opcode, bytes data, bint fin, bint rsv1):
-    return _frame(opcode, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), fin, rsv1)
+    # `len` and not the macro: it refuses None.
+    cdef Py_ssize_t size = len(data)
+    return _frame(opcode, PyBytes_AS_STRING(data), size, fin, rsv1)
 
 
 cpdef bytes encode_text(object text):
@@ -348,5 +351,6 @@ cpdef bytes mask(bytes data, bytes key, long long offset):
         return b""
     _rotate(rotated, <const unsigned char *>PyBytes_AS_STRING(key), offset)
     masked = PyBytes_FromStringAndSize(NULL, size)
-    gateway_mask(<unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
+    gateway_mask(
+        <unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
     return masked

@@ -8,11 +8,10 @@ import asyncio
 
 from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
 
+from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, NORMAL_CLOSURE
 from ..http.fields import response_block
-from ..http.stream import HTTPStream
-from ..http.websocket import ABNORMAL_CLOSURE, INTERNAL_ERROR, NORMAL_CLOSURE, WebSocketStream
-from ..kernels.base import Responder
-from ..kernels.driver import READY, YIELD, Driver, Waiter, Yield, ready, waiter
+from ..http.websocket import WebSocketStream
+from ..kernels.driver import READY, YIELD, Driver, Yield, ready, waiter
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
@@ -75,7 +74,7 @@ class WebSocketCycle(Driver):
         elif kind == "websocket.accept":
             self.accept(event)
         elif kind == "websocket.close":
-            self.close(event)
+            self.close_websocket(event)
         elif kind == "websocket.http.response.start" or kind == "websocket.http.response.body":
             self.deny(kind, event)
         else:
@@ -211,7 +210,7 @@ class WebSocketCycle(Driver):
         stream.accept(event.get("subprotocol"), event.get("headers") or ())
         return 0
 
-    def close(self, event: dict) -> int:
+    def close_websocket(self, event: dict) -> int:
         """websocket.close. Returns 0."""
         stream = self.stream
         code = event.get("code")

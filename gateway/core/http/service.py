@@ -1,6 +1,7 @@
 """What all connections of one process share: limits, the application, the clock, and what is counted."""
 
 from time import gmtime
+from typing import Any
 
 from ..kernels.base import AccessLog, Clock, Handler, Upgrade
 from ..kernels.fields import F_DATE, F_SERVER, FIELDS_OK, FieldBlock
@@ -108,12 +109,11 @@ class Service:
         return lines
 
 
-def peer_name(client: object) -> str:
+def peer_name(client: Any) -> str:
     """A client's address for the log: `client` is a (host, port) tuple, or None."""
     if client is None:
         return "a Unix socket"
-    host, port = client
-    return f"{host}:{port}"
+    return f"{client[0]}:{client[1]}"
 
 
 def imf_fixdate(moment: int) -> bytes:

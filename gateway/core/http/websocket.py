@@ -16,12 +16,6 @@ from .stream import HTTPStream
 # What a message in the queue counts for, beside its bytes or characters.
 MESSAGE_COST = 64
 
-# RFC 6455 7.4.1
-NORMAL_CLOSURE = 1000
-NO_STATUS = 1005
-ABNORMAL_CLOSURE = 1006
-INTERNAL_ERROR = 1011
-
 
 class WebSocketStream(Stream):
     """One WebSocket.
@@ -47,7 +41,7 @@ class WebSocketStream(Stream):
     )
 
     def __init__(self, connection: Connection, exchange: HTTPStream, subprotocols: list) -> None:
-        self.connection = connection
+        self.connection: Connection | None = connection
         self.exchange: HTTPStream | None = exchange
         self.subprotocols = subprotocols
         self.responder: Responder | None = None
@@ -81,6 +75,8 @@ class WebSocketStream(Stream):
             self.writable = True
             self.code = code
             self.reason = reason
+            # The two refer to each other; without this every WebSocket would be left to the garbage collector.
+            self.connection = None
             if self.responder is not None:
                 self.responder.disconnected()
         return 0

@@ -63,7 +63,7 @@ class FrameHead:
         if len(front) < 2:
             return NEED_DATA
         length = front[1] & 0x7F
-        extended = {126: 2, 127: 8}.get(length, 0)
+        extended = 2 if length == 126 else 8 if length == 127 else 0
         masked = front[1] >= 0x80
         size = 2 + extended + (_KEY_SIZE if masked else 0)
         if len(front) < size:

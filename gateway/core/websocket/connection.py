@@ -19,6 +19,7 @@ from random import random
 
 from gateway.errors import RemoteProtocolError
 
+from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
 from ..http.fields import encode_fields, response_block
 from ..http.limits import Limits, Timeouts
 from ..http.service import Service, peer_name
@@ -30,24 +31,7 @@ from ..kernels.buffer import InputBuffer
 from ..kernels.grammar import DONE
 from ..kernels.masking import FrameHead, TextCheck, encode_frame, encode_text, frame_head, take_payload, take_text
 from .deflate import Deflate, DeflateSettings, negotiate
-from .frames import (
-    ABNORMAL_CLOSURE,
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    INTERNAL_ERROR,
-    INVALID_DATA,
-    PING,
-    PONG,
-    RSV1,
-    SERVICE_RESTART,
-    TEXT,
-    TOO_BIG,
-    check_control,
-    check_frame,
-    close_payload,
-    read_close,
-)
+from .frames import check_control, check_frame, close_payload, read_close
 from .handshake import (
     Handshake,
     agreed_fields,
@@ -56,6 +40,7 @@ from .handshake import (
     is_websocket,
     switching_fields,
 )
+from .opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT
 
 # The opening handshake is not complete; the transport is the HTTP connection's.
 OPENING = 0
@@ -115,9 +100,7 @@ class WebSocketUpgrade(Upgrade):
 
     def refuse(self, exchange: HTTPStream, status: int, message: str, fields: tuple) -> int:
         """Answer a handshake that is not in order. Returns 0."""
-        self.service.log.warning(
-            "Invalid WebSocket handshake received. %s (%s)", message, peer_name(exchange.client)
-        )
+        self.service.log.warning("Invalid WebSocket handshake received. %s (%s)", message, peer_name(exchange.client))
         own = ((b"Content-Type", b"text/plain; charset=utf-8"), *fields)
         exchange.send_head(status, b"", encode_fields(own, 0), False)
         exchange.send_body(error_text(status, message), False)
@@ -294,6 +277,7 @@ class WebSocketConnection(Connection):
         self.state = CLOSED
         self.service.connections -= 1
         self.forget()
+        self.transport = None
         self.stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 

@@ -11,11 +11,9 @@ from zlib import error as ZlibError  # noqa: N812 (a class)
 
 from gateway.errors import RemoteProtocolError
 
-EXTENSION = b"permessage-deflate"
+from ..http.codes import INVALID_DATA, TOO_BIG
 
-# RFC 6455 7.4.1.
-CLOSE_INVALID_DATA = 1007
-CLOSE_TOO_BIG = 1009
+EXTENSION = b"permessage-deflate"
 
 # RFC 7692 7.1.2: base-2 logarithms of LZ77 windows, in bytes, without leading zeros. zlib can read a raw stream with a
 # window of 8 bits, and makes none: asked for one it takes 9.
@@ -39,14 +37,6 @@ LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 # Last blocks of DEFLATE streams in one piece of a message. Who makes any (RFC 7692 7.2.3.4) makes one for a message or
 # a frame; each costs a new decompressor, and takes two bytes.
 MAX_STREAMS = 16
-
-
-class DeflateError(RemoteProtocolError):
-    """A compressed message can't be taken. `code` is the status code that the connection closes with."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class DeflateSettings:
@@ -131,7 +121,8 @@ class Deflate:
     def decompress(self, data: bytes, final: bool, limit: int) -> bytes:
         """What a piece of a message's payload decompresses to; `final` for the last piece, which may be empty.
 
-        `limit` is the most bytes it may be, -1 for any number. Raises DeflateError, after which the context is lost.
+        `limit` is the most bytes it may be, -1 for any number. Raises RemoteProtocolError with the close code for it;
+        the context is lost then.
         """
         tail = b""
         if final:
@@ -140,11 +131,11 @@ class Deflate:
             result = self._inflate(data + tail, tail, limit)
             # A message that was cut off has swallowed the last block.
             if final and self.client_no_context_takeover and self._decompressor is not None:
-                raise DeflateError("incomplete compressed message", CLOSE_INVALID_DATA)
+                raise RemoteProtocolError("incomplete compressed message", INVALID_DATA)
         except ZlibError:
             self._decompressor = None
-            raise DeflateError("corrupt compressed message", CLOSE_INVALID_DATA)
-        except DeflateError:
+            raise RemoteProtocolError("corrupt compressed message", INVALID_DATA)
+        except RemoteProtocolError:
             self._decompressor = None
             raise
         return result
@@ -162,13 +153,13 @@ class Deflate:
                 # such a block, does not look back beyond it.
                 streams += 1
                 if streams > MAX_STREAMS:
-                    raise DeflateError("too many streams in a compressed message", CLOSE_INVALID_DATA)
+                    raise RemoteProtocolError("too many streams in a compressed message", INVALID_DATA)
                 decompressor = self._decompressor = decompressobj(-self.client_bits)
             # One byte more than there may be: it tells that there is more. 0 is no limit.
             part: bytes = decompressor.decompress(data, limit + 1 - len(result) if limit >= 0 else 0)
             result = result + part if result else part
             if limit >= 0 and len(result) > limit:
-                raise DeflateError("compressed message too large", CLOSE_TOO_BIG)
+                raise RemoteProtocolError("compressed message too large", TOO_BIG)
             if not decompressor.eof:
                 break
             self._decompressor = None

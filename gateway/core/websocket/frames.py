@@ -6,30 +6,11 @@ code for it.
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 
+from ..http.codes import INVALID_DATA, NO_STATUS, PROTOCOL_ERROR
 from ..kernels.masking import FrameHead
+from .opcodes import BINARY, CLOSE, CONTINUATION, PONG, RSV1
 
-# RFC 6455 5.2
-CONTINUATION = 0
-TEXT = 1
-BINARY = 2
-CLOSE = 8
-PING = 9
-PONG = 10
-
-# The first reserved bit: a compressed message (RFC 7692 6).
-RSV1 = 4
-
-# RFC 6455 7.4.1; 1012 in IANA's registry of close codes.
-NORMAL_CLOSURE = 1000
-PROTOCOL_ERROR = 1002
-NO_STATUS = 1005
-ABNORMAL_CLOSURE = 1006
-INVALID_DATA = 1007
-TOO_BIG = 1009
-INTERNAL_ERROR = 1011
-SERVICE_RESTART = 1012
-
-# RFC 6455 5.5
+# RFC 6455 5.5: bytes of a control frame's payload.
 CONTROL_SIZE = 125
 
 
@@ -74,7 +55,7 @@ def check_control(head: FrameHead) -> int:
 
 def may_be_sent(code: int) -> bool:
     """Whether a Close frame may have this close code (RFC 6455 7.4.2, and IANA's registry)."""
-    return 1000 <= code <= 1014 and not 1004 <= code <= 1006 or 3000 <= code <= 4999
+    return (1000 <= code <= 1014 and not 1004 <= code <= 1006) or 3000 <= code <= 4999
 
 
 def read_close(payload: bytes) -> tuple:
