@@ -251,6 +251,19 @@ def test_the_client_closes(build: Any, payload: bytes, answer: tuple[int, bytes]
     run(main)
 
 
+def test_what_follows_a_close_is_discarded(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        await wire.arrive(frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"late"))
+        assert frames(wire.take()) == [close_frame(1000)]
+        assert wire.events == ["switch", "shutdown_write"] and app.received() == []
+        await wire.eof()
+        assert wire.events[-1] == "close"
+
+    run(main)
+
+
 def test_the_application_closes_and_the_client_answers(build: Any) -> None:
     async def main() -> None:
         events: list[Any] = []

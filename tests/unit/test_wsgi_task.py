@@ -76,6 +76,7 @@ class Lane:
         self.active = 0
         self.woken = 0
         self.deferred = 0
+        self.crowded = False
         self.queued: list[Any] = []
         self.held = held
         self.log = logging.Logger("tests.wsgi")
@@ -106,6 +107,9 @@ class Lane:
                 lane.deferred += 1
                 lane.posted.put(task)
                 return 0
+
+            def crowded(self) -> bool:
+                return lane.crowded
 
         self.handler = build.module("wsgi.task").WSGIHandler(
             app, Executor(), errors=build.module("wsgi.errors").ErrorStream(self.log.error), **handler
@@ -1344,6 +1348,22 @@ class TestSendingFromThreads:
         task.step()
         assert lane.connection.stream is None
         lane.settle()
+
+    @pytest.mark.parametrize("crowded", [False, True])
+    def test_what_took_long_is_left_to_the_loop_while_others_wait(self, build: Backend, crowded: bool) -> None:
+        def app(environ: Any, start: Any) -> Any:
+            time.sleep(0.001)
+            return wsgi_apps.hello(environ, start)
+
+        lane = Lane(build, app)
+        lane.crowded = crowded
+        lane.feed(GET)
+        task = lane.posted.get(timeout=TIMEOUT)
+        assert bool(lane.output) is not crowded
+        assert (lane.woken, lane.deferred) == (int(crowded), int(not crowded))
+        task.step()
+        assert Response(lane.output).body
+        assert lane.connection.stream is None
 
     @pytest.mark.parametrize("room", [0, 1, 50, 150, 20_000])
     def test_what_the_client_does_not_take_goes_to_the_loop(self, build: Backend, room: int) -> None:

@@ -110,4 +110,5 @@ cdef class Executor:
     cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1
     cpdef int defer(self, Task task) except -1
+    cpdef bint crowded(self) except -1
     cpdef int drain(self) except -1

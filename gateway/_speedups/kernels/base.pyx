@@ -255,5 +255,8 @@ cdef class Executor:
     cpdef int defer(self, Task task) except -1:
         raise NotImplementedError
 
+    cpdef bint crowded(self) except -1:
+        raise NotImplementedError
+
     cpdef int drain(self) except -1:
         raise NotImplementedError

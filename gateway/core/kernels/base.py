@@ -377,6 +377,10 @@ class Executor:
         """From any thread: have `task.step()` called when the loop next comes by, without waking it. Returns 0."""
         raise NotImplementedError
 
+    def crowded(self) -> bool:
+        """From any thread: whether tasks wait for a thread, or the loop has been woken and has yet to come."""
+        raise NotImplementedError
+
     def drain(self) -> int:
         """On the loop: make the steps that were asked for. Returns 0."""
         raise NotImplementedError

@@ -449,7 +449,7 @@ class WebSocketConnection(Connection):
         self.raw_size += head.length
         limit = limits.websocket_message
         # Compressed, a message can be a little longer; how long it really is, shows.
-        if limit and self.raw_size > limit + ((limit >> 8) + 1024 if self.compressed else 0):
+        if limit and self.raw_size > limit + ((limit >> 4) + 1024 if self.compressed else 0):
             raise RemoteProtocolError("message too big", TOO_BIG)
         self.fragments += 1
         if limits.websocket_fragments and self.fragments > limits.websocket_fragments:
@@ -529,7 +529,11 @@ class WebSocketConnection(Connection):
                 self.write(encode_frame(CLOSE, payload[:2], True, False))
             self.flush()
             # RFC 6455 7.1.1: the server closes first, so that the client is spared the TIME_WAIT.
-            self.close()
+            if self.input.available():
+                # What comes after a Close is of no use, but unread it would have our own Close reset away.
+                self.linger()
+            else:
+                self.close()
             self.stream.disconnect(code, reason)
         return 0
 
@@ -595,15 +599,7 @@ class WebSocketConnection(Connection):
         if self.state == OPEN:
             self.write(encode_frame(CLOSE, close_payload(code, reason), True, False))
         self.flush()
-        self.forget()
-        self.state = LINGER
-        self.input.clear()
-        if self.peer_eof:
-            self.close()
-        else:
-            self.transport.shutdown_write()
-            self.linger_left = self.limits.linger
-            self.set_deadline(self.timeouts.linger)
+        self.linger()
         self.stream.disconnect(code, reason)
         return 0
 
@@ -695,6 +691,19 @@ class WebSocketConnection(Connection):
         self.ping_at = 0.0
         self.pong_deadline = 0.0
         self.close_at = 0.0
+        return 0
+
+    def linger(self) -> int:
+        """Close in stages, so that the client can read our last frame (as in RFC 9112 9.6). Returns 0."""
+        self.forget()
+        self.state = LINGER
+        self.input.clear()
+        if self.peer_eof:
+            self.close()
+        else:
+            self.transport.shutdown_write()
+            self.linger_left = self.limits.linger
+            self.set_deadline(self.timeouts.linger)
         return 0
 
     def close(self) -> int:
