@@ -85,6 +85,12 @@ def transport_class(build: Backend) -> type:
                 self.output += data[:taken]
                 return taken
 
+            def send_parts_now(self, parts: list[bytes]) -> int:
+                return self.send_now(b"".join(parts))
+
+            def write_rest(self, parts: list[bytes], taken: int) -> int:
+                return self.write(b"".join(parts)[taken:])
+
             def buffered(self) -> int:
                 return 0 if self.room is None else max(0, len(self.output) - self.room)
 

@@ -2,7 +2,7 @@ from gateway._speedups.http.fields cimport response_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http.websocket cimport WebSocketStream
 from gateway._speedups.kernels.base cimport Responder
-from gateway._speedups.kernels.driver cimport Driver, Waiter, Yield, ready, waiter
+from gateway._speedups.kernels.driver cimport Driver, Receive, Waiter, Yield, ready, receive, waiter
 
 cimport cython
 
@@ -18,9 +18,11 @@ cdef class WebSocketCycle(Driver):
     cdef readonly WebSocketStream stream
     cdef bint connected, denied
     cdef long long burst
+    cdef Receive receiving
+    cdef Waiter receiver
     cdef list receivers, senders
 
-    @cython.locals(message=dict)
+    @cython.locals(message=dict, receiving=Receive)
     cpdef object receive_event(self)
     @cython.locals(event=dict, stream=WebSocketStream)
     cpdef object send_event(self, message)
@@ -37,8 +39,10 @@ cdef class WebSocketCycle(Driver):
     cdef int unanswered(self, object error) except -1
 
     @cython.locals(stream=WebSocketStream)
-    cdef dict next_event(self)
-    @cython.locals(waiters=list, one=Waiter)
+    cpdef dict next_event(self)
+    cpdef int await_event(self, Waiter one) except -1
+    cpdef int forget_waiter(self, Waiter one) except -1
+    @cython.locals(first=Waiter, waiters=list, one=Waiter)
     cdef int wake_receivers(self) except -1
     @cython.locals(stream=WebSocketStream)
     cdef int accept(self, dict event) except -1

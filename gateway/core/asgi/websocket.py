@@ -11,7 +11,7 @@ from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_dis
 from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, NORMAL_CLOSURE
 from ..http.fields import response_block
 from ..http.websocket import WebSocketStream
-from ..kernels.driver import READY, YIELD, Driver, Waiter, Yield, ready, waiter
+from ..kernels.driver import READY, YIELD, Driver, Receive, Waiter, Yield, ready, receive, waiter
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
@@ -26,7 +26,19 @@ class WebSocketCycle(Driver):
     still runs.
     """
 
-    __slots__ = ("burst", "connected", "cycles", "denied", "log", "loop", "receivers", "senders", "stream")
+    __slots__ = (
+        "burst",
+        "connected",
+        "cycles",
+        "denied",
+        "log",
+        "loop",
+        "receiver",
+        "receivers",
+        "receiving",
+        "senders",
+        "stream",
+    )
 
     def __init__(self, loop: object, log: object, cycles: set, stream: WebSocketStream) -> None:
         self.loop = loop
@@ -37,7 +49,10 @@ class WebSocketCycle(Driver):
         self.connected = False
         self.denied = False
         self.burst = 0
-        # Who waits, or None: a list of Waiters.
+        # What `receive` gives when there is nothing yet, used again and again.
+        self.receiving: Receive | None = None
+        # Who waits, or None: the first, and a list of others; a list of Waiters.
+        self.receiver: Waiter | None = None
         self.receivers: list | None = None
         self.senders: list | None = None
 
@@ -49,7 +64,11 @@ class WebSocketCycle(Driver):
             return self.later()
         message = self.next_event()
         if message is None:
-            return self.wait_event()
+            receiving = self.receiving
+            if receiving is None or not receiving.idle:
+                receiving = self.receiving = receive(self, self.loop)
+            receiving.idle = False
+            return receiving
         self.burst += MESSAGE_COST
         return ready(message)
 
@@ -136,8 +155,9 @@ class WebSocketCycle(Driver):
             stream.close(code, "")
         self.wake_senders()
         self.wake_receivers()
-        # The two refer to each other; without this every WebSocket would be left to the garbage collector.
+        # They refer to each other; without this every WebSocket would be left to the garbage collector.
         stream.responder = None
+        self.receiving = None
         return 0
 
     def unanswered(self, error: object) -> int:
@@ -175,29 +195,41 @@ class WebSocketCycle(Driver):
             return {"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE, "reason": ""}
         return None
 
-    async def wait_event(self):
-        """Wait for the next event."""
-        while True:
-            self.burst = 0
-            one = waiter(self.loop)
-            self.receivers = with_waiter(self.receivers, one)
-            await one
-            message = self.next_event()
-            if message is not None:
-                return message
+    def await_event(self, one: Waiter) -> int:
+        """Wake `one` when there is an event. Returns 0."""
+        self.burst = 0
+        if self.receiver is None:
+            self.receiver = one
+        elif self.receivers is None:
+            self.receivers = [one]
+        else:
+            self.receivers.append(one)
+        return 0
+
+    def forget_waiter(self, one: Waiter) -> int:
+        """It does not wait any longer. Returns 0."""
+        if self.receiver is one:
+            self.receiver = None
+        elif self.receivers is not None and one in self.receivers:
+            self.receivers.remove(one)
+        return 0
 
     async def later(self):
         """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""
         self.burst = 0
         await YIELD
         message = self.next_event()
-        return message if message is not None else await self.wait_event()
+        return message if message is not None else await receive(self, self.loop)
 
     def wake_receivers(self) -> int:
         """Let everybody who waits in `receive` look again, at once. Returns 0."""
+        first = self.receiver
         waiters = self.receivers
+        self.receiver = None
+        self.receivers = None
+        if first is not None:
+            self.drive(first)
         if waiters is not None:
-            self.receivers = None
             for one in waiters:
                 one.wake_now()
         return 0
