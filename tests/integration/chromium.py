@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import itertools
 import json
 import re
@@ -42,6 +44,8 @@ class Browser:
             f"--user-data-dir={folder}",
             "about:blank",
         ]
+        self.stack = contextlib.ExitStack()
+        self.session: str | None = None
         self.numbers = itertools.count(1)
         self.problems: list[str] = []
         """Uncaught exceptions of the page, and errors in its console."""
@@ -51,9 +55,11 @@ class Browser:
 
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            self.devtools = connect(self._address(), max_size=None, proxy=None, open_timeout=WAIT, compression=None)
+            address = self._address()
+            self.devtools = self.stack.enter_context(
+                connect(address, max_size=None, proxy=None, open_timeout=WAIT, compression=None)
+            )
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
-            self.session: str | None = None
             self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Log"):
                 self.call(f"{domain}.enable")
@@ -65,10 +71,10 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.devtools.close()
         self._end()
 
     def _end(self) -> None:
+        self.stack.close()
         self.process.kill()
         self.process.wait(WAIT)
         assert self.process.stderr is not None
@@ -88,7 +94,7 @@ class Browser:
         """Call a method of the protocol and wait for its answer; events on the way are looked at."""
         number = next(self.numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
-        if getattr(self, "session", None):
+        if self.session:
             message["sessionId"] = self.session
         self.devtools.send(json.dumps(message))
         while True:
@@ -130,7 +136,5 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """Of the whole page."""
-        import base64
-
         answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(answer["data"]))
