@@ -35,7 +35,7 @@ cdef class WebSocketCycle(Driver):
     cpdef int cancel(self) except -1
     @cython.locals(stream=WebSocketStream, cancelled=bint, code=int)
     cpdef int finished(self, object error) except -1
-    @cython.locals(exchange=HTTPStream)
+    @cython.locals(stream=WebSocketStream, exchange=HTTPStream)
     cdef int unanswered(self, object error) except -1
 
     @cython.locals(stream=WebSocketStream)
@@ -60,4 +60,8 @@ cdef class WebSocketCycle(Driver):
 
 @cython.locals(exchange=HTTPStream, scope=dict)
 cpdef dict websocket_scope(WebSocketStream stream, dict base, dict state)
-cpdef object as_message(object data)
+@cython.locals(left=list)
+cdef list with_waiter(list waiters, Waiter one)
+cdef bytes as_bytes(object data)
+cdef str as_text(object data, str kind)
+cdef int as_code(object code) except -1

@@ -60,6 +60,8 @@ class WebSocketCycle(Driver):
 
     def receive_event(self):
         """The next event."""
+        if self.burst > BURST:
+            return self.later()
         message = self.next_event()
         if message is None:
             receiving = self.receiving
@@ -68,8 +70,6 @@ class WebSocketCycle(Driver):
             receiving.idle = False
             return receiving
         self.burst += MESSAGE_COST
-        if self.burst > BURST:
-            return self.later(message)
         return ready(message)
 
     def send_event(self, message):
@@ -85,8 +85,10 @@ class WebSocketCycle(Driver):
             data = event.get("text")
             if data is None:
                 data = event.get("bytes")
-            if type(data) is not str and type(data) is not bytes:
-                data = as_message(data)
+                if type(data) is not bytes:
+                    data = as_bytes(data)
+            elif type(data) is not str:
+                data = as_text(data, kind)
             self.check_open(kind)
             self.burst += len(data) + MESSAGE_COST
             stream.send_message(data)
@@ -147,12 +149,10 @@ class WebSocketCycle(Driver):
         code = NORMAL_CLOSURE if error is None else INTERNAL_ERROR
         if error is not None and not cancelled and not (stream.disconnected and caused_by_disconnect(error)):
             self.log.error("Exception in ASGI application", exc_info=error)
-        if not stream.disconnected:
-            if stream.accepted:
-                if not stream.closed:
-                    stream.close(code, "")
-            else:
-                self.unanswered(error)
+        if not stream.accepted:
+            self.unanswered(error)
+        elif not stream.disconnected and not stream.closed:
+            stream.close(code, "")
         self.wake_senders()
         self.wake_receivers()
         # They refer to each other; without this every WebSocket would be left to the garbage collector.
@@ -162,13 +162,17 @@ class WebSocketCycle(Driver):
 
     def unanswered(self, error: object) -> int:
         """The application has ended without an answer to the handshake, or not with a whole one. Returns 0."""
-        exchange = self.stream.exchange
+        stream = self.stream
+        exchange = stream.exchange
         if not exchange.response_complete:
-            if error is None:
+            if error is None and not stream.disconnected:
                 what = "completing response" if exchange.response_started else "completing handshake"
                 self.log.error("ASGI callable returned without %s.", what)
+            # A client that has closed its sending half counts as gone, and may be there all the same.
             exchange.fail(500)
         exchange.responder = None
+        # What the application has left running gets nowhere any more.
+        stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 
     # Receiving.
@@ -187,7 +191,7 @@ class WebSocketCycle(Driver):
             return {"type": "websocket.receive", "bytes": message}
         if stream.disconnected:
             return {"type": "websocket.disconnect", "code": stream.code, "reason": stream.reason}
-        if self.denied and stream.exchange.response_complete:
+        if self._ended or (self.denied and stream.exchange.response_complete):
             return {"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE, "reason": ""}
         return None
 
@@ -210,11 +214,12 @@ class WebSocketCycle(Driver):
             self.receivers.remove(one)
         return 0
 
-    async def later(self, message):
-        """Give way, then hand out `message`."""
+    async def later(self):
+        """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""
         self.burst = 0
         await YIELD
-        return message
+        message = self.next_event()
+        return message if message is not None else await receive(self, self.loop)
 
     def wake_receivers(self) -> int:
         """Let everybody who waits in `receive` look again, at once. Returns 0."""
@@ -242,12 +247,9 @@ class WebSocketCycle(Driver):
     def close_websocket(self, event: dict) -> int:
         """websocket.close. Returns 0."""
         stream = self.stream
-        code = event.get("code")
-        if code is None:
-            code = NORMAL_CLOSURE
         if stream.accepted:
             self.check_open("websocket.close")
-            stream.close(code, event.get("reason") or "")
+            stream.close(as_code(event.get("code")), as_text(event.get("reason") or "", "websocket.close"))
         else:
             # "If this is sent before the socket is accepted, the server must close with a HTTP 403 error code".
             self.deny("websocket.http.response.start", {"status": 403, "headers": FORBIDDEN_FIELDS})
@@ -294,7 +296,9 @@ class WebSocketCycle(Driver):
     def can_send(self) -> bool:
         """Whether there is nothing that `send` has to wait for."""
         stream = self.stream
-        if stream.accepted or stream.disconnected:
+        if stream.disconnected:
+            return True
+        if stream.accepted:
             return stream.writable or stream.closed
         exchange = stream.exchange
         return exchange.writable or exchange.response_complete
@@ -304,10 +308,7 @@ class WebSocketCycle(Driver):
         while not self.can_send():
             self.burst = 0
             one = waiter(self.loop)
-            if self.senders is None:
-                self.senders = [one]
-            else:
-                self.senders.append(one)
+            self.senders = with_waiter(self.senders, one)
             await one
         stream = self.stream
         if stream.disconnected and not stream.closed:
@@ -344,10 +345,33 @@ def websocket_scope(stream: WebSocketStream, base: dict, state: dict | None) -> 
     return scope
 
 
-def as_message(data: object) -> object:
-    """A message that is neither str nor bytes as one of them. Raises TypeError when there is none in it."""
-    if isinstance(data, (bytearray, memoryview, bytes)):
+def with_waiter(waiters: list | None, one: Waiter) -> list:
+    """`waiters` and `one`, less those that nobody waits for any more: of one that is cancelled nobody else hears."""
+    if waiters is None:
+        return [one]
+    left = [other for other in waiters if not other.done()]
+    left.append(one)
+    return left
+
+
+def as_bytes(data: object) -> bytes:
+    """The bytes of a message, given as something else than `bytes`. Raises TypeError for what has none."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
+    raise TypeError(f"'websocket.send' needs a 'text' of type str, or 'bytes', not {type(data).__name__}")
+
+
+def as_text(data: object, kind: str) -> str:
+    """A str, or an instance of a subclass, as the former: what it holds, not what it says it is. Raises TypeError."""
     if isinstance(data, str):
-        return str(data)
-    raise TypeError(f"'websocket.send' needs a text of type str, or bytes, not {type(data).__name__}")
+        return str.__str__(data)
+    raise TypeError(f"the text of {kind!r} must be a str, not {type(data).__name__}")
+
+
+def as_code(code: object) -> int:
+    """A close code, 1000 where there is none; 0, which is refused, for what no Close frame has room for."""
+    if code is None:
+        return NORMAL_CLOSURE
+    if not isinstance(code, int):
+        raise TypeError(f"the code of 'websocket.close' must be an integer, not {type(code).__name__}")
+    return int(code) if 0 <= code <= 65535 else 0
