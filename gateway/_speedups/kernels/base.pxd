@@ -33,6 +33,7 @@ cdef class Transport:
     cpdef int send_file(self, int descriptor, long long offset, long long count) except -1
     cpdef long long file_progress(self) except -1
     cpdef int schedule(self, Connection connection) except -1
+    cpdef int write_soon(self, bytes data) except -1
 
 
 cdef class Connection:
