@@ -29,7 +29,7 @@ TRANSPORT = "io/transport.py"
 FAULTS = {
     "output_not_asked_for": (TRANSPORT, "        if self._size or not self._idle():\n            wanted", "        if self._size > 500000:\n            wanted"),
     "offset_lost": (TRANSPORT, "        self._offset = sent\n        if self._first", "        self._offset = 0\n        if self._first"),
-    "part_sent_twice": (TRANSPORT, "                self._push(part, sent)\n                sent = 0", "                self._push(part, 0)\n                sent = 0"),
+    "part_sent_twice": (TRANSPORT, "                self._push(part, taken)\n                taken = 0", "                self._push(part, 0)\n                taken = 0"),
     "queue_not_shortened": (TRANSPORT, "            del queue[: self._first]\n", "            del queue[: self._first + 1]\n"),
     "resumed_too_early": (TRANSPORT, "self._hub.high_water // 4", "self._hub.high_water // 2"),
     "never_paused": (TRANSPORT, "self._size > self._hub.high_water and", "self._size > self._hub.high_water * 50 and"),
