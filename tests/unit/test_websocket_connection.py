@@ -1059,6 +1059,32 @@ def test_waits_can_be_given_up_in_every_way(build: Any, loop: str, debug: bool) 
     assert problems == []
 
 
+def test_a_message_is_not_lost_with_a_receive_that_never_began(build: Any) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await reads.wait()
+            task = asyncio.ensure_future(receive())
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            # Called, and never waited for.
+            receive()
+            events.append(await receive())
+
+        reads = asyncio.Event()
+        wire = await opened(build, app)
+        await wire.arrive(frame(TEXT, b"first") + frame(TEXT, b"second"))
+        reads.set()
+        await wire.turns()
+        assert events == [{"type": "websocket.receive", "text": "first"}]
+
+    run(main)
+
+
 def test_a_server_that_stops_during_the_handshake(build: Any) -> None:
     async def main() -> None:
         go = asyncio.Event()
