@@ -1333,14 +1333,30 @@ def test_after_a_failure_input_is_discarded_within_reason(build: Any) -> None:
         await wire.arrive(b"x")
         assert wire.events[-1] == "abort"
 
-        wire = await opened(build, App(), timeouts={"linger": 5.0})
-        # As with TLS.
-        wire.transport.half_close = False
-        await wire.arrive(frame(3))
-        await wire.advance(4.5)
-        assert wire.events == ["switch", "shutdown_write"]
-        await wire.advance(1.0)
-        assert wire.events[-1] == "abort"
+    run(main)
+
+
+def test_where_no_half_can_be_closed_a_client_is_waited_for_that_is_sending(build: Any) -> None:
+    async def main() -> None:
+        whole = (frame(3), frame(TEXT, b"\xff"), frame(CLOSE, b"\x03"))
+        part = (
+            frame(TEXT, b"\xff" + b"a" * 10)[:-1],
+            frame(PING, bytes(126)),
+            frame(3) + frame(TEXT),
+            frame(CLOSE) + b"x",
+        )
+        for data in (*whole, *part):
+            wire = await opened(build, App(), timeouts={"linger": 5.0})
+            wire.transport.half_close = False
+            await wire.arrive(data)
+            if data in whole:
+                # As in TLS, where it waits for our end.
+                assert wire.events == ["switch", "shutdown_write", "close"]
+                continue
+            await wire.advance(4.5)
+            assert wire.events == ["switch", "shutdown_write"]
+            await wire.advance(1.0)
+            assert wire.events[-1] == "abort"
 
     run(main)
 
