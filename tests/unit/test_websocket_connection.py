@@ -1059,6 +1059,32 @@ def test_waits_can_be_given_up_in_every_way(build: Any, loop: str, debug: bool) 
     assert problems == []
 
 
+def test_a_message_is_not_lost_with_a_receive_that_never_began(build: Any) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await reads.wait()
+            task = asyncio.ensure_future(receive())
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            # Called, and never waited for.
+            receive()
+            events.append(await receive())
+
+        reads = asyncio.Event()
+        wire = await opened(build, app)
+        await wire.arrive(frame(TEXT, b"first") + frame(TEXT, b"second"))
+        reads.set()
+        await wire.turns()
+        assert events == [{"type": "websocket.receive", "text": "first"}]
+
+    run(main)
+
+
 def test_a_server_that_stops_during_the_handshake(build: Any) -> None:
     async def main() -> None:
         go = asyncio.Event()
@@ -1307,14 +1333,30 @@ def test_after_a_failure_input_is_discarded_within_reason(build: Any) -> None:
         await wire.arrive(b"x")
         assert wire.events[-1] == "abort"
 
-        wire = await opened(build, App(), timeouts={"linger": 5.0})
-        # As with TLS.
-        wire.transport.half_close = False
-        await wire.arrive(frame(3))
-        await wire.advance(4.5)
-        assert wire.events == ["switch", "shutdown_write"]
-        await wire.advance(1.0)
-        assert wire.events[-1] == "abort"
+    run(main)
+
+
+def test_where_no_half_can_be_closed_a_client_is_waited_for_that_is_sending(build: Any) -> None:
+    async def main() -> None:
+        whole = (frame(3), frame(TEXT, b"\xff"), frame(CLOSE, b"\x03"))
+        part = (
+            frame(TEXT, b"\xff" + b"a" * 10)[:-1],
+            frame(PING, bytes(126)),
+            frame(3) + frame(TEXT),
+            frame(CLOSE) + b"x",
+        )
+        for data in (*whole, *part):
+            wire = await opened(build, App(), timeouts={"linger": 5.0})
+            wire.transport.half_close = False
+            await wire.arrive(data)
+            if data in whole:
+                # As in TLS, where it waits for our end.
+                assert wire.events == ["switch", "shutdown_write", "close"]
+                continue
+            await wire.advance(4.5)
+            assert wire.events == ["switch", "shutdown_write"]
+            await wire.advance(1.0)
+            assert wire.events[-1] == "abort"
 
     run(main)
 

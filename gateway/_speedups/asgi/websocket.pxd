@@ -2,7 +2,7 @@ from gateway._speedups.http.fields cimport response_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http.websocket cimport WebSocketStream
 from gateway._speedups.kernels.base cimport Responder
-from gateway._speedups.kernels.driver cimport Driver, Receive, Waiter, Yield, ready, receive, waiter
+from gateway._speedups.kernels.driver cimport Driver, Receive, Waiter, Yield, receive, waiter
 
 cimport cython
 
@@ -22,7 +22,7 @@ cdef class WebSocketCycle(Driver):
     cdef Waiter receiver
     cdef list receivers, senders
 
-    @cython.locals(message=dict, receiving=Receive)
+    @cython.locals(receiving=Receive)
     cpdef object receive_event(self)
     @cython.locals(event=dict, stream=WebSocketStream)
     cpdef object send_event(self, message)

@@ -132,6 +132,7 @@ cdef class WebSocketConnection(Connection):
     cdef bytes ping_payload(self)
     cdef int miss_pong(self, double now) except -1
     cdef int forget(self) except -1
+    @cython.locals(sending=bint)
     cdef int linger(self) except -1
     cdef int close(self) except -1
     cdef int abort(self) except -1

@@ -262,11 +262,10 @@ class ASGICycle(Driver):
             await self.wait()
 
     async def later(self):
-        """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""
+        """The next event, after others had their turn: taken only then, so that none is lost with a cancelled wait."""
         self.burst = 0
         await YIELD
-        message = self.next_event()
-        return message if message is not None else await self.wait_event()
+        return await self.wait_event()
 
     def wait(self):
         """A future that the next change of the exchange resolves."""

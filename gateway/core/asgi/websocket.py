@@ -11,7 +11,7 @@ from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_dis
 from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, NORMAL_CLOSURE
 from ..http.fields import response_block
 from ..http.websocket import WebSocketStream
-from ..kernels.driver import READY, YIELD, Driver, Receive, Waiter, Yield, ready, receive, waiter
+from ..kernels.driver import READY, YIELD, Driver, Receive, Waiter, Yield, receive, waiter
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
@@ -49,7 +49,7 @@ class WebSocketCycle(Driver):
         self.connected = False
         self.denied = False
         self.burst = 0
-        # What `receive` gives when there is nothing yet, used again and again.
+        # What `receive` gives, used again and again.
         self.receiving: Receive | None = None
         # Who waits, or None: the first, and a list of others; a list of Waiters.
         self.receiver: Waiter | None = None
@@ -62,15 +62,12 @@ class WebSocketCycle(Driver):
         """The next event."""
         if self.burst > BURST:
             return self.later()
-        message = self.next_event()
-        if message is None:
-            receiving = self.receiving
-            if receiving is None or not receiving.idle:
-                receiving = self.receiving = receive(self, self.loop)
-            receiving.idle = False
-            return receiving
-        self.burst += MESSAGE_COST
-        return ready(message)
+        # Not with an event that is here already: it would be lost with what is never awaited.
+        receiving = self.receiving
+        if receiving is None or not receiving.idle:
+            receiving = self.receiving = receive(self, self.loop)
+        receiving.idle = False
+        return receiving
 
     def send_event(self, message):
         """Send an event.
@@ -180,6 +177,7 @@ class WebSocketCycle(Driver):
     def next_event(self):
         """The next event if there is one, else None."""
         stream = self.stream
+        self.burst += MESSAGE_COST
         if not self.connected:
             self.connected = True
             return {"type": "websocket.connect"}
@@ -215,11 +213,10 @@ class WebSocketCycle(Driver):
         return 0
 
     async def later(self):
-        """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""
+        """The next event, after others had their turn."""
         self.burst = 0
         await YIELD
-        message = self.next_event()
-        return message if message is not None else await receive(self, self.loop)
+        return await receive(self, self.loop)
 
     def wake_receivers(self) -> int:
         """Let everybody who waits in `receive` look again, at once. Returns 0."""

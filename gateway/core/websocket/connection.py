@@ -418,14 +418,14 @@ class WebSocketConnection(Connection):
         if not self.in_payload:
             if head.parse(self.input) != DONE:
                 return False
+            self.in_payload = True
+            self.taken = 0
             if self.state == OPEN:
                 check_frame(head, self.message_opcode != 0, self.deflate is not None)
                 if head.opcode <= BINARY:
                     self.begin_frame()
             elif head.opcode > BINARY or head.length < 0:
                 check_control(head)
-            self.in_payload = True
-            self.taken = 0
         left = head.length - self.taken
         available = self.input.available()
         if head.opcode > BINARY:
@@ -713,11 +713,12 @@ class WebSocketConnection(Connection):
         """Close in stages, so that the client can read our last frame (as in RFC 9112 9.6). Returns 0."""
         self.forget()
         self.state = LINGER
+        sending = self.input.available() > 0 or (self.in_payload and self.taken != self.head.length)
         self.input.clear()
-        if self.peer_eof:
+        # TLS has no half to close. A client that is still sending gets to read why; any other waits for the close.
+        if self.peer_eof or not (self.transport.shutdown_write() or sending):
             self.close()
         else:
-            self.transport.shutdown_write()
             self.linger_left = self.limits.linger
             self.set_deadline(self.timeouts.linger)
         return 0
