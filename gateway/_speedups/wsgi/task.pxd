@@ -43,7 +43,7 @@ cdef class WSGITask(ApplicationCall):
     cdef readonly HTTPStream stream
     cdef long long budget, pending, unsent, rest, taken, offset, count
     cdef double began, queued_at
-    cdef bint head_sent, file_begun, posted, deferred, sent_ended
+    cdef bint head_sent, file_begun, posted, stepping, deferred, sent_ended
     cdef bint content_ended, brimful, wants, closed, inline, suspended
     cdef readonly int state
     cdef int descriptor, failure

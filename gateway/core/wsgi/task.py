@@ -149,6 +149,7 @@ class WSGITask(ApplicationCall):
         "sent_ended",
         "spool",
         "state",
+        "stepping",
         "stream",
         "suspended",
         "taken",
@@ -186,6 +187,7 @@ class WSGITask(ApplicationCall):
         self.state = WAITING
         # In the executor's queue, with the loop woken for it; the same without.
         self.posted = False
+        self.stepping = False
         self.deferred = False
         # From the thread: interim responses, parts of the body (the last one if `ended`) and the bytes in
         # them, a file, the status of an error response.
@@ -378,6 +380,8 @@ class WSGITask(ApplicationCall):
         self.lock.acquire()
         self.posted = False
         self.deferred = False
+        # Until what is taken here has left, the thread must not send past it.
+        self.stepping = True
         hints = self.hints
         self.hints = None
         parts = self.parts
@@ -425,6 +429,7 @@ class WSGITask(ApplicationCall):
             self.log_error(error)
             stream.fail(500)
             self.disconnected()
+        self.stepping = False
         if self.stream is None:
             return 0
         if stream.response_complete:
@@ -556,7 +561,7 @@ class WSGITask(ApplicationCall):
         """Send a part of the body without the loop, with the lock held. False if that can't be done."""
         stream = self.stream
         # What was posted before has to leave before.
-        if self.posted or stream is None or not stream.threadsafe or stream.disconnected:
+        if self.posted or self.stepping or stream is None or not stream.threadsafe or stream.disconnected:
             return False
         if not self.head_sent:
             if self.may_have_trailers():
