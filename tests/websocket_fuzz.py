@@ -275,14 +275,14 @@ class Fuzz:
             self.server.get("/hello")
 
 
-def campaign(server: Server, seconds: float, seed: int) -> Counter[str]:
-    """Rounds for that long. Raises Wrong, with the number of the round where it was one."""
+def campaign(server: Server, seconds: float, seed: int, rounds: int = 100) -> Counter[str]:
+    """Rounds for that long, and so many at least. Raises Wrong, with the number of the round where it was one."""
     fuzz = Fuzz(server, seed)
     fuzz.check()
     linux = sys.platform == "linux"
     descriptors = fuzz.descriptors() if linux else 0
     start, number, middle = time.monotonic(), 0, 0
-    while (spent := time.monotonic() - start) < seconds or number < 20:
+    while (spent := time.monotonic() - start) < seconds or number < rounds:
         try:
             fuzz.round(number)
             if number % 500 == 0:
@@ -290,7 +290,7 @@ def campaign(server: Server, seconds: float, seed: int) -> Counter[str]:
         except Wrong as wrong:
             raise Wrong(f"seed {seed}, round {number}: {wrong}") from None
         number += 1
-        if linux and not middle and spent > seconds / 2:
+        if linux and not middle and spent > seconds / 2 and number > rounds / 2:
             middle = server.memory()[0]
     fuzz.check()
     if linux:

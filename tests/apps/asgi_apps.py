@@ -470,6 +470,16 @@ async def streaming_echo(x: Exchange) -> None:
             return
 
 
+async def awaited_later(x: Exchange) -> None:
+    """What `receive` gives is awaited when the content has long been there: as a task made of it would."""
+    await x.start()
+    await x.part(b"begun;")
+    waiting = x.receive()
+    await gate(x.query["name"]).wait()
+    message = await waiting
+    await x.part(message.get("body", b""), more=False)
+
+
 async def concurrent_receive(x: Exchange) -> None:
     """A second task watches for the client while the first one sends: what Starlette does."""
     await x.body()
@@ -629,6 +639,7 @@ TARGETS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "/zerocopysend": zerocopysend,
     "/background": background,
     "/streaming-echo": streaming_echo,
+    "/awaited-later": awaited_later,
     "/concurrent-receive": concurrent_receive,
     "/misuse": misuse,
     "/send-after-end": send_after_end,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import hashlib
@@ -282,6 +283,30 @@ async def open_gate(s: Socket) -> None:
     await s.until_disconnect()
 
 
+async def awaited_later(s: Socket) -> None:
+    """What `receive` gives is awaited when the message has long been there: as a task made of it would."""
+    await s.accept()
+    waiting = s.receive()
+    await s.text("begun")
+    await gate(s.name).wait()
+    await s.text(f"heard {content_of(await waiting)!r}")
+    await s.until_disconnect()
+
+
+async def polling(s: Socket) -> None:
+    """Waits that are cancelled, again and again: none of them takes a message with it."""
+    await s.accept()
+    await s.text("begun")
+    heard = 0
+    while heard < s.number("n"):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.0005):
+                assert content_of(await s.receive()) == str(heard)
+                heard += 1
+    await s.text(f"heard {heard}")
+    await s.until_disconnect()
+
+
 async def both_ways(s: Socket) -> None:
     """A task that sends and one that receives, at once: what broadcasting applications do."""
     await s.accept()
@@ -428,6 +453,8 @@ TARGETS: dict[str, Callable[[Socket], Awaitable[None]]] = {
     "/flood": flood,
     "/deaf": deaf,
     "/open-gate": open_gate,
+    "/awaited-later": awaited_later,
+    "/polling": polling,
     "/both-ways": both_ways,
     "/context": context,
     "/task": task,

@@ -31,6 +31,9 @@ CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "requests"
 WAIT = 30.0
 """Seconds any single wait may take. Generous: it is only ever used up by a failing test, or on a loaded machine."""
 
+START = 3 * WAIT
+"""Seconds a server may take to start: the frameworks among the applications are large to import."""
+
 EVENT = "@event "
 """What the lines start with by which the applications in tests/apps tell what they saw; see tests/apps/report.py."""
 
@@ -132,7 +135,7 @@ class Server:
         self.reader = threading.Thread(target=self._read_log, name="server-log", daemon=True)
         self.reader.start()
         try:
-            for match in self.wait_for_lines(r"Listening at: (\S+)", self.listeners):
+            for match in self.wait_for_lines(r"Listening at: (\S+)", self.listeners, START):
                 self.urls.append(match[1])
                 self.addresses.append(parse_url(match[1]))
         except BaseException:

@@ -141,6 +141,20 @@ def test_receive_as_it_comes(asgi: Server) -> None:
         assert b"".join(chunks) == b""
 
 
+def test_receive_awaited_later(asgi: Server) -> None:
+    """Calling it and awaiting it may lie apart (a task made of it begins a turn later); what came meanwhile counts."""
+    name = unique()
+    with asgi.connect() as client:
+        client.send(request("POST", f"/awaited-later?name={name}", "Content-Length: 5"))
+        client.response_head()
+        chunks = client.read_chunks()
+        assert next(chunks) == b"begun;"
+        client.send(b"later")
+        # Answered after the content has been received, as it was sent before.
+        asgi.get(f"/gate/open?name={name}")
+        assert next(chunks) == b"later"
+
+
 def test_disconnect_instead_of_content(asgi: Server) -> None:
     """A request that was cut short isn't a complete one."""
     with asgi.connect() as client:

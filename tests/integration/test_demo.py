@@ -204,6 +204,7 @@ def test_page_in_a_browser(asgi: Server, tmp_path: Path, width: int) -> None:
             browser.wait_for(f"{CHAT}.includes('you: Hello!')")
             assert other.json()["text"] == "Hello!"
             other.send(text("<b>from elsewhere</b>"))
+            assert other.json()["sender"] == you
             browser.wait_for(f"{CHAT}.includes('visitor {you}: <b>from elsewhere</b>')")
             other.finish()
         browser.evaluate("document.querySelector('[data-chat]').click()")

@@ -393,6 +393,27 @@ def test_sending_and_receiving_at_once(ws: Server) -> None:
         client.finish()
 
 
+def test_receive_awaited_later(ws: Server) -> None:
+    """Calling it and awaiting it may lie apart (a task made of it begins a turn later); what came meanwhile counts."""
+    name = unique()
+    with connect(ws, f"/awaited-later?name={name}") as client:
+        assert client.message() == "begun"
+        client.send(text("meanwhile") + frame(PING, b"arrived"))
+        assert client.frame().payload == b"arrived"
+        open_gate(ws, name)
+        assert client.message() == "heard 'meanwhile'"
+        client.finish()
+
+
+def test_cancelled_waits_lose_nothing(ws: Server) -> None:
+    """An application that asks with a timeout, whose waits are cancelled."""
+    with connect(ws, "/polling?n=500") as client:
+        assert client.message() == "begun"
+        client.send_each(text(str(number)) for number in range(500))
+        assert client.message() == "heard 500"
+        client.finish()
+
+
 def test_messages_do_not_starve_the_loop(ws: Server) -> None:
     """However many there are already: other tasks get their turns in between."""
     with connect(ws, "/starving") as client:

@@ -296,6 +296,10 @@ def test_memory_budget(memory: str) -> None:
     with Server("ws_apps:probe", "--ws-deflate-memory", memory) as server:
         for offer in (OFFER, OFFER + "; client_max_window_bits"):
             with connect(server, "/echo", offer) as client:
+                if client.extensions is None:
+                    # A client that doesn't let its window be made smaller takes 32 KiB here.
+                    assert memory == "24KiB" and offer == OFFER
+                    continue
                 words = random.Random(7).randbytes(20_000).hex()
                 agreed = int(client.parameters().get("client_max_window_bits", 15))
                 for _ in range(3):

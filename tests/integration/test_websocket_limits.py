@@ -18,7 +18,6 @@ from .wsclient import (
     INVALID_DATA,
     NORMAL,
     PING,
-    POLICY,
     PONG,
     RSV1,
     TEXT,
@@ -123,7 +122,7 @@ def test_too_many_fragments(small: Server, part: bytes) -> None:
     """Frames cost more than their bytes, and empty ones would never come to an end."""
     with connect(small) as client:
         client.send(b"".join(fragments(TEXT, *[part] * 21)))
-        client.fails_with(POLICY)
+        client.fails_with(TOO_BIG)
 
 
 def test_empty_frames_without_an_end() -> None:
@@ -136,7 +135,7 @@ def test_empty_frames_without_an_end() -> None:
         except OSError:
             pass
         else:
-            client.fails_with(POLICY)
+            client.fails_with(TOO_BIG)
         assert server.memory()[1] - before < 24 * MIB
         assert server.alive()
 

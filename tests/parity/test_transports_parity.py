@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.backend import CORE, Backend
 
-from .test_connections_parity import Faulty
+from .faults import faulty_core
 from .transports import campaign
 
 if sys.platform != "linux":
@@ -30,7 +29,7 @@ TRANSPORT = "io/transport.py"
 FAULTS = {
     "output_not_asked_for": (TRANSPORT, "        if self._size or not self._idle():\n            wanted", "        if self._size > 500000:\n            wanted"),
     "offset_lost": (TRANSPORT, "        self._offset = sent\n        if self._first", "        self._offset = 0\n        if self._first"),
-    "part_sent_twice": (TRANSPORT, "                self._push(part, sent)\n                sent = 0", "                self._push(part, 0)\n                sent = 0"),
+    "part_sent_twice": (TRANSPORT, "                self._push(part, taken)\n                taken = 0", "                self._push(part, 0)\n                taken = 0"),
     "queue_not_shortened": (TRANSPORT, "            del queue[: self._first]\n", "            del queue[: self._first + 1]\n"),
     "resumed_too_early": (TRANSPORT, "self._hub.high_water // 4", "self._hub.high_water // 2"),
     "never_paused": (TRANSPORT, "self._size > self._hub.high_water and", "self._size > self._hub.high_water * 50 and"),
@@ -53,10 +52,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_seeded_fault_is_noticed(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    faulty: Any = Faulty(tmp_path, f"faulty_io_{fault}", *FAULTS[fault])
-    tried, found = campaign(Backend(CORE), faulty, SEED, 400)
-    # Sockets that a fault has left open are closed here, not in the middle of another test.
-    gc.collect()
-    for name in [name for name in sys.modules if name.startswith(faulty.name)]:
-        del sys.modules[name]
+    with faulty_core(tmp_path, f"faulty_io_{fault}", *FAULTS[fault]) as faulty:
+        tried, found = campaign(Backend(CORE), faulty, SEED, 400)
+        # Sockets that a fault has left open are closed here, not in the middle of another test.
+        gc.collect()
     assert found, f"{tried} scripts did not show it"

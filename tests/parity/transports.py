@@ -170,11 +170,13 @@ class Play:
         transport = connection.transport
         name, *arguments = step
         result: object = 0
-        if name in ("write", "parts", "offer", "file") and connection.sending_file:
+        if name in ("write", "soon", "parts", "offer", "file") and connection.sending_file:
             # Nothing may be written meanwhile.
             return
         if name == "write":
             result = transport.write(self.data(connection, arguments[0]))
+        elif name == "soon":
+            result = transport.write_soon(self.data(connection, arguments[0]))
         elif name == "parts":
             result = transport.write_parts([self.data(connection, size) for size in arguments[0]])
         elif name == "offer":
@@ -245,7 +247,7 @@ def reach(rng: random.Random) -> Step:
     """One thing to do with a transport."""
     kind = rng.random()
     if kind < 0.3:
-        return ("write", rng.choice((0, 1, 300, 5000, 40_000, 200_000)))
+        return (rng.choice(("write", "soon")), rng.choice((0, 1, 300, 5000, 40_000, 200_000)))
     if kind < 0.4:
         return ("offer", rng.choice((1, 300, 5000, 70_000)))
     if kind < 0.55:

@@ -714,6 +714,199 @@ def test_ready_and_yield_in_tasks(driver: types.ModuleType, run: Any) -> None:
     run(main())
 
 
+class Ours:
+    """Waits for what it is given, in a coroutine; keeps what came of it."""
+
+    def __init__(self, waiter: Any) -> None:
+        self.waiter = waiter
+        self.log: list[str] = []
+        self.task = asyncio.ensure_future(self.wait())
+
+    async def wait(self) -> None:
+        try:
+            self.log.append(f"got {await self.waiter}")
+        except asyncio.CancelledError as error:
+            self.log.append(f"cancelled {error.args}")
+            raise
+
+    async def ended(self) -> list[str]:
+        """What it has logged until its task was done, which it is soon."""
+        await asyncio.wait([self.task], timeout=5)
+        assert self.task.done()
+        return self.log
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_waiter_wakes_its_task(driver: types.ModuleType, run: Any, debug: bool) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        # In the next turn.
+        ours = Ours(driver.waiter(loop))
+        await asyncio.sleep(0)
+        assert asyncio.isfuture(ours.waiter) and ours.waiter.get_loop() is loop and not ours.waiter.done()
+        assert "wait_for=" in repr(ours.task)
+        ours.waiter.wake()
+        assert ours.log == [] and ours.waiter.done() and not ours.waiter.cancelled()
+        ours.waiter.wake()
+        assert await ours.ended() == ["got None"]
+        # At once, where no task runs.
+        ours = Ours(driver.Waiter(loop))
+        await asyncio.sleep(0)
+        seen: list[Any] = []
+
+        def outside() -> None:
+            ours.waiter.wake_now()
+            seen.extend(ours.log)
+            ours.waiter.wake_now()
+
+        loop.call_soon(outside)
+        assert await ours.ended() == seen == ["got None"]
+        # Else as by `wake`.
+        ours = Ours(driver.waiter(loop))
+        await asyncio.sleep(0)
+        ours.waiter.wake_now()
+        assert ours.log == []
+        assert await ours.ended() == ["got None"]
+        # Before anybody waits.
+        for name in ("wake", "wake_now"):
+            one = driver.waiter(loop)
+            getattr(one, name)()
+            ours = Ours(one)
+            assert await ours.ended() == ["got None"]
+
+    run(main(), debug)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_task_that_waits_for_a_waiter_is_cancelled(driver: types.ModuleType, run: Any, debug: bool) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for message in ((), ("why",)):
+            ours = Ours(driver.waiter(loop))
+            await asyncio.sleep(0)
+            ours.task.cancel(*message)
+            assert ours.waiter.done() and ours.waiter.cancelled()
+            # Too late.
+            loop.call_soon(ours.waiter.wake_now)
+            ours.waiter.wake()
+            assert await ours.ended() == [f"cancelled {message}"]
+            assert ours.task.cancelled()
+        # Woken first, it is cancelled all the same.
+        ours = Ours(driver.waiter(loop))
+        await asyncio.sleep(0)
+        ours.waiter.wake()
+        assert not ours.waiter.cancel()
+        ours.task.cancel()
+        assert await ours.ended() == ["cancelled ()"]
+        # Before it waits at all.
+        ours = Ours(driver.waiter(loop))
+        ours.task.cancel()
+        await asyncio.wait([ours.task], timeout=5)
+        assert ours.task.cancelled() and ours.log == []
+        # In time.
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await driver.waiter(loop)
+
+    run(main(), debug)
+
+
+def test_a_waiter_goes_on_in_the_context_of_its_task(driver: types.ModuleType, run: Any) -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[int] = []
+
+        async def waits(number: int) -> None:
+            variable.set(number)
+            waiters.append(driver.waiter(loop))
+            await waiters[-1]
+            seen.append(variable.get())
+            variable.set(100)
+
+        waiters: list[Any] = []
+        tasks = [asyncio.create_task(waits(number)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        loop.call_soon(waiters[0].wake_now)
+        waiters[1].wake()
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        assert sorted(seen) == [1, 2] and variable.get() == 0
+
+    run(main())
+
+
+def test_a_task_that_is_woken_may_wake_others(driver: types.ModuleType, run: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        order: list[int] = []
+        waiters = [driver.waiter(loop) for _ in range(3)]
+
+        async def waits(number: int) -> None:
+            await waiters[number]
+            # One task at a time: not before this one waits again.
+            for one in waiters:
+                one.wake_now()
+            order.append(number)
+            await asyncio.sleep(0)
+            order.append(number)
+
+        tasks = [asyncio.create_task(waits(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        loop.call_soon(waiters[0].wake_now)
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        assert order == [0, 1, 2, 0, 1, 2]
+
+    run(main())
+
+
+def test_what_a_woken_task_raises(driver: types.ModuleType, run: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def raises() -> None:
+            await one
+            raise ValueError("its own")
+
+        one = driver.waiter(loop)
+        task = asyncio.create_task(raises())
+        await asyncio.sleep(0)
+        loop.call_soon(one.wake_now)
+        await asyncio.wait([task], timeout=5)
+        assert isinstance(task.exception(), ValueError)
+
+    run(main())
+
+
+def test_a_waiter_by_hand(driver: types.ModuleType) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        called: list[Any] = []
+        one = driver.waiter(loop)
+        assert one.__await__() is one and iter(one) is one
+        assert next(one) is one and one._asyncio_future_blocking
+        one.add_done_callback(called.append)
+        assert one.remove_done_callback(print) == 0 and one.remove_done_callback(called.append) == 1
+        # Without a context it can only be called in a later turn.
+        one.add_done_callback(called.append)
+        one.wake_now()
+        assert called == []
+        loop.run_until_complete(asyncio.sleep(0))
+        assert called == [one] and one.result() is None
+        with pytest.raises(StopIteration):
+            next(one)
+        # It is done, and whoever asks then is told so.
+        one.add_done_callback(called.append)
+        loop.run_until_complete(asyncio.sleep(0))
+        assert called == [one, one]
+        other = driver.waiter(loop)
+        assert other.cancel("why") and not other.cancel()
+        with pytest.raises(asyncio.CancelledError, match="why"):
+            other.result()
+    finally:
+        loop.close()
+
+
 def test_finished_must_be_overridden(driver: types.ModuleType) -> None:
     with pytest.raises(NotImplementedError):
         driver.Driver().finished(None)

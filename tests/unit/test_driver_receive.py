@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import types
 import weakref
 from collections import deque
@@ -248,6 +249,23 @@ async def cancelling_itself_and_yielding(box: Any, log: list[Any]) -> None:
     log.append(await box.receive())
 
 
+async def cancelling_itself_and_thinking_better_of_it(box: Any, log: list[Any]) -> None:
+    log.append(await box.receive())
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    task.uncancel()
+    if sys.version_info < (3, 13):
+        # It is told all the same.
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            log.append("cancelled")
+    else:
+        log.append("cancelled")
+    log.append(await box.receive())
+
+
 async def cancelled_from_outside(box: Any, log: list[Any]) -> None:
     log.append(await box.receive())
     asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # type: ignore[union-attr]
@@ -276,6 +294,10 @@ async def cancelled_from_outside(box: Any, log: list[Any]) -> None:
         (cancelling_itself_and_receiving, ["put", ("why",), {"number": 1}, "put", (None, "None")]),
         (cancelling_itself_and_waiting, ["put", True, ("cancelled", "CancelledError('why')")]),
         (cancelling_itself_and_yielding, ["put", ("why",), {"number": 1}, "put", (None, "None")]),
+        (
+            cancelling_itself_and_thinking_better_of_it,
+            [{"number": 0}, "put", "cancelled", {"number": 1}, "put", (None, "None")],
+        ),
         (cancelled_from_outside, [{"number": 0}, "put", ("cancelled", "CancelledError()")]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

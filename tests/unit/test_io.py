@@ -1158,6 +1158,105 @@ def test_where_there_is_no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.errno == errno.ENOSYS
 
 
+# Output that is held until the end of a batch
+
+
+def arrived(peer: socket.socket) -> int:
+    """Bytes that wait to be read."""
+    try:
+        return len(peer.recv(1048576, socket.MSG_PEEK))
+    except BlockingIOError:
+        return 0
+
+
+def batch(bench: Bench, count: int, act: Callable[[Any], None]) -> tuple[list[Any], list[list[int]]]:
+    """`count` connections with input in one batch, each of which calls `act` with itself.
+
+    Also returns how much had arrived at each client when that was done, for each time; it grows in the batch.
+    """
+    pairs = [bench.pair() for _ in range(count)]
+    seen: list[list[int]] = []
+
+    def on_feed(connection: Any) -> None:
+        act(connection)
+        seen.append(sorted(arrived(peer) for _, peer in pairs))
+
+    for connection, peer in pairs:
+        connection.on["feed"] = lambda data, connection=connection: on_feed(connection)
+        peer.send(b"request")
+    return pairs, seen
+
+
+def test_output_of_a_batch_leaves_at_its_end(build: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        pairs, seen = batch(bench, 3, lambda connection: connection.transport.write_soon(b"reply"))
+        await eventually(lambda: all(arrived(peer) == 5 for _, peer in pairs))
+        # The last one has nothing to wait for. Where the others stand then is a matter of time.
+        assert seen[0] == [0, 0, 0]
+        assert seen[2][2] == 5
+        assert all(connection.do("buffered") == 0 for connection, _ in pairs)
+        await bench.quiet()
+
+    on_bench(build, "asyncio", test)
+
+
+def test_output_is_not_held_for_long(build: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        def act(connection: Any) -> None:
+            connection.transport.write_soon(b"reply")
+            time.sleep(0.001)
+
+        pairs, seen = batch(bench, 3, act)
+        await eventually(lambda: len(seen) == 3)
+        assert seen == [[0, 0, 0], [0, 0, 5], [5, 5, 5]]
+        assert await read(pairs[0][1], 5) == b"reply"
+
+    on_bench(build, "asyncio", test)
+
+
+@pytest.mark.parametrize("after", ["close", "shutdown_write", "abort", "write", "fail"])
+def test_what_comes_after_held_output(build: Backend, after: str) -> None:
+    async def test(bench: Bench) -> None:
+        def act(connection: Any) -> None:
+            connection.transport.write_soon(b"reply")
+            if after == "write":
+                connection.transport.write(b" and more")
+            elif after == "fail":
+                raise RuntimeError("on purpose")
+            else:
+                getattr(connection.transport, after)()
+
+        pairs, seen = batch(bench, 3, act)
+        await eventually(lambda: len(seen) == (0 if after == "fail" else 3))
+        if after in ("abort", "fail"):
+            await eventually(lambda: all("lost" in connection.calls for connection, _ in pairs))
+            return
+        expected = b"reply and more" if after == "write" else b"reply"
+        for _, peer in pairs:
+            assert await read(peer, len(expected)) == expected
+        if after == "close":
+            await eventually(lambda: all("lost" in connection.calls for connection, _ in pairs))
+        elif after == "shutdown_write":
+            for _, peer in pairs:
+                assert await read(peer, 1) == b""
+        else:
+            await bench.quiet()
+
+    on_bench(build, "asyncio", test)
+
+
+def test_held_output_that_does_not_fit(build: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        pairs, _ = batch(bench, 2, lambda connection: connection.transport.write_soon(DATA))
+        for _, peer in pairs:
+            assert await read(peer, len(DATA)) == DATA
+        await eventually(lambda: all(connection.do("buffered") == 0 for connection, _ in pairs))
+        assert all(connection.calls[1:] == ["pause", "resume"] for connection, _ in pairs)
+        await bench.quiet()
+
+    on_bench(build, "asyncio", test)
+
+
 # Sending from other threads
 
 

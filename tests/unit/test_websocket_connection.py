@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import LocalProtocolError
+from gateway.errors import ClientDisconnected, LocalProtocolError
 from tests.fakes import Wire, recording_logger, run, websocket_wire
 
 KEY = b"\x01\x02\x03\x04"
@@ -887,6 +887,434 @@ def test_waiting_again_and_again_takes_no_memory(build: Any) -> None:
         await wire.arrive(REQUEST % b"")
         await wire.turns(1500)
         assert len(counts) == 2 and max(counts) < 10
+
+    run(main)
+
+
+def test_two_tasks_receive_each_message_once(build: Any) -> None:
+    async def main() -> None:
+        texts: list[tuple[int, str]] = []
+        ends: list[dict[str, Any]] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+
+            async def reader(number: int) -> None:
+                while (event := await receive())["type"] == "websocket.receive":
+                    texts.append((number, event["text"]))
+                ends.append(event)
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(3):
+                    group.create_task(reader(number))
+
+        wire = await opened(build, app)
+        for number in range(5):
+            await wire.arrive(frame(TEXT, b"%d" % number))
+        await wire.arrive(frame(TEXT, b"5") + frame(TEXT, b"6"))
+        await wire.arrive(frame(TEXT, b"7") + frame(CLOSE, b"\x03\xe8"))
+        assert sorted(text for _, text in texts) == list("01234567")
+        assert ends == 3 * [{"type": "websocket.disconnect", "code": 1000, "reason": ""}]
+        await wire.turns()
+        assert wire.handler.active() == 0
+
+    run(main)
+
+
+def test_after_the_end_receive_says_so_again_and_send_raises(build: Any) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+        errors: list[BaseException] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            events.extend([await receive(), await receive()])
+            for event in (
+                {"type": "websocket.send", "text": "late"},
+                {"type": "websocket.close"},
+                {"type": "websocket.http.response.start", "status": 403},
+            ):
+                try:
+                    await send(event)
+                except Exception as error:
+                    errors.append(error)
+            await send({"type": "websocket.send", "text": "late"})
+
+        log, messages = recording_logger()
+        wire = await opened(build, app, log=log)
+        await wire.arrive(frame(CLOSE, b"\x03\xe9bye"))
+        assert events == 2 * [{"type": "websocket.disconnect", "code": 1001, "reason": "bye"}]
+        assert [type(error) for error in errors] == [ClientDisconnected, ClientDisconnected, LocalProtocolError]
+        assert isinstance(errors[0], OSError)
+        # What comes of the client's leaving is no error.
+        assert messages == []
+
+    run(main)
+
+
+def test_whoever_waits_in_send_hears_of_the_end(build: Any) -> None:
+    async def main() -> None:
+        ends: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+
+            async def writer() -> None:
+                try:
+                    while True:
+                        await send({"type": "websocket.send", "bytes": bytes(100)})
+                except OSError as error:
+                    ends.append(error)
+
+            await asyncio.gather(writer(), writer())
+
+        for how in ("lost", "close"):
+            ends.clear()
+            wire = websocket_wire(build, app)
+            wire.transport.room = 0
+            wire.transport.pauses_above = 1000
+            await wire.arrive(REQUEST % b"")
+            assert wire.handler.active() == 1
+            await (wire.lose() if how == "lost" else wire.arrive(frame(CLOSE)))
+            assert [type(error) for error in ends] == 2 * [ClientDisconnected]
+            await wire.turns()
+            assert wire.handler.active() == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("debug", [False, True])
+def test_waits_can_be_given_up_in_every_way(build: Any, loop: str, debug: bool) -> None:
+    anyio = pytest.importorskip("anyio")
+    factory = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    texts: list[str] = []
+    given_up: list[str] = []
+    ready = ""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal ready
+        await receive()
+        await send({"type": "websocket.accept"})
+        for way in WAYS:
+            try:
+                await way(receive)
+            except TimeoutError:
+                given_up.append(way.__name__)
+            ready = way.__name__
+            texts.append((await receive())["text"])
+            ready = ""
+
+    async def wait_for(receive: Any) -> None:
+        await asyncio.wait_for(receive(), 0.001)
+
+    async def timeout(receive: Any) -> None:
+        async with asyncio.timeout(0.001):
+            await receive()
+
+    async def no_time(receive: Any) -> None:
+        async with asyncio.timeout(0):
+            await receive()
+
+    async def fail_after(receive: Any) -> None:
+        with anyio.fail_after(0.001):
+            await receive()
+
+    async def cancelled_before(receive: Any) -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await receive()
+        if scope.cancelled_caught:
+            raise TimeoutError
+
+    async def task(receive: Any) -> None:
+        waiting = asyncio.ensure_future(receive())
+        await asyncio.wait([waiting], timeout=0.001)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        raise TimeoutError
+
+    WAYS = [wait_for, timeout, no_time, fail_after, cancelled_before, task]
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        wire = await opened(build, app)
+        for number, way in enumerate(WAYS):
+            async with asyncio.timeout(5):
+                while ready != way.__name__:
+                    await asyncio.sleep(0.001)
+            # Driven by a callback, and by a task.
+            await (wire.arrive if number % 2 else wire.feed)(frame(TEXT, b"%d" % number))
+        await wire.turns()
+        assert wire.service.connections == 1 and wire.handler.active() == 0
+
+    problems: list[Any] = []
+    with asyncio.Runner(loop_factory=factory, debug=debug) as runner:
+        runner.run(asyncio.wait_for(main(), 20))
+    assert given_up == [way.__name__ for way in WAYS]
+    assert texts == [str(number) for number in range(len(WAYS))]
+    assert problems == []
+
+
+def test_a_server_that_stops_during_the_handshake(build: Any) -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await go.wait()
+            await send({"type": "websocket.accept"})
+            events.append(await receive())
+
+        events: list[Any] = []
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        wire.service.draining = True
+        wire.connection.shutdown()
+        go.set()
+        await wire.turns()
+        assert wire.take().startswith(b"HTTP/1.1 101 ")
+        await wire.advance(1.25)
+        assert frames(wire.take()) == [close_frame(1012)]
+        assert events == [{"type": "websocket.disconnect", "code": 1012, "reason": ""}]
+
+    run(main)
+
+
+def test_at_the_end_of_the_grace_period_the_application_is_cancelled(build: Any) -> None:
+    async def main() -> None:
+        ends: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            try:
+                if scope["path"] == "/chat":
+                    await send({"type": "websocket.accept"})
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+
+        for request in (REQUEST, REQUEST.replace(b"/chat", b"/other")):
+            wire = websocket_wire(build, app)
+            await wire.arrive(request % b"")
+            wire.connection.abort_requests()
+            await wire.turns()
+            assert wire.events[-1] == "abort" and wire.handler.active() == 0 and wire.service.requests == 0
+            await wire.lose()
+            assert wire.service.connections == 0
+        assert ends == ["cancelled", "cancelled"]
+
+    run(main)
+
+
+def test_a_client_that_is_gone_before_the_handshake_is_complete(build: Any) -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            events.extend([await receive(), await receive()])
+            with pytest.raises(ClientDisconnected):
+                await send({"type": "websocket.http.response.start", "status": 403})
+            await send({"type": "websocket.accept"})
+
+        log, messages = recording_logger()
+        wire = websocket_wire(build, app, log=log)
+        await wire.arrive(REQUEST % b"")
+        await wire.lose(ConnectionResetError())
+        go.set()
+        await wire.turns()
+        assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
+        assert events[1]["code"] == 1006 and messages == []
+        assert wire.service.requests == wire.service.connections == wire.handler.active() == 0
+
+    run(main)
+
+
+def test_what_came_with_the_handshake_and_the_end_of_input(build: Any) -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+        app = App()
+
+        async def late(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            await app(scope, receive, send)
+
+        wire = websocket_wire(build, late, timeouts={"half_close": 5.0})
+        await wire.arrive(REQUEST % b"" + frame(TEXT, b"early") + frame(PING, b"p"))
+        await wire.eof()
+        go.set()
+        await wire.turns()
+        assert frames(wire.take().partition(b"\r\n\r\n")[2]) == [(0x80 | PONG, b"p")]
+        assert app.received() == ["early"] and [type(error) for error in app.errors] == [ClientDisconnected]
+        assert wire.events == ["switch", "close"] and wire.handler.active() == 0
+
+    run(main)
+
+
+def test_without_pings_a_silent_client_stays(build: Any) -> None:
+    async def main() -> None:
+        for timeouts in ({"websocket_ping": 0.0}, {"websocket_ping": 20.0, "websocket_pong": 0.0}):
+            wire = await opened(build, App(), timeouts=timeouts)
+            await wire.advance(300.0, step=10.0)
+            sent = frames(wire.take())
+            assert wire.events == ["switch"]
+            assert len({payload for _, payload in sent}) == len(sent) == (15 if timeouts["websocket_ping"] else 0)
+
+    run(main)
+
+
+def test_a_pong_must_be_the_one_that_was_asked_for(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app, timeouts={"websocket_ping": 60.0, "websocket_pong": 10.0})
+        await wire.arrive(frame(PONG, bytes(7) + b"\x01"))
+        await wire.advance(60.0)
+        [(_, payload)] = frames(wire.take())
+        # It shows that there is somebody, once.
+        await wire.arrive(frame(PONG, b"another"))
+        await wire.advance(10.0)
+        assert wire.take() == b""
+        await wire.advance(10.0)
+        assert frames(wire.take()) == [close_frame(1011, b"keepalive ping timeout")]
+        # Too late.
+        await wire.arrive(frame(PONG, payload))
+        assert wire.take() == b"" and app.events[-1]["code"] == 1006
+
+    run(main)
+
+
+def test_while_a_client_reads_nothing_it_gets_the_last_pong_only_and_no_ping(build: Any) -> None:
+    async def main() -> None:
+        wire = await opened(build, App(), timeouts={"websocket_ping": 20.0, "write": 0.0})
+        wire.connection.pause_writing()
+        for number in range(100):
+            await wire.arrive(frame(PING, b"%d" % number))
+        await wire.advance(25.0)
+        assert wire.take() == b""
+        wire.connection.resume_writing()
+        assert frames(wire.take()) == [(0x80 | PONG, b"99")]
+        wire.connection.resume_writing()
+        assert wire.take() == b""
+        await wire.advance(20.0)
+        assert [first for first, _ in frames(wire.take())] == [0x80 | PING]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "calls"),
+    [
+        # Whatever code it answers with.
+        (frame(CLOSE, b"\x0f\xa0"), 4000, ["close"]),
+        (frame(CLOSE), 1005, ["close"]),
+        (frame(TEXT, b"a", fin=False) + frame(PING, b"p") + frame(0, b"b") + frame(CLOSE), 1005, ["close"]),
+        # What breaks the rules now is not answered, but ends it all the same.
+        (frame(CLOSE, b"\x03"), 1002, ["shutdown_write"]),
+        (frame(PING, bytes(126)), 1002, ["shutdown_write"]),
+        (frame(3), 1002, ["shutdown_write"]),
+        # Text is not looked at any more.
+        (frame(TEXT, b"\xff") + frame(CLOSE), 1005, ["close"]),
+    ],
+)
+def test_what_the_client_may_send_after_our_close(build: Any, data: bytes, code: int, calls: list[str]) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+            await send({"type": "websocket.close"})
+            events.append(await receive())
+
+        wire = await opened(build, app)
+        # In the middle of a message.
+        await wire.arrive(frame(TEXT, b"go") + frame(BINARY, b"begun")[:-2])
+        assert frames(wire.take()) == [close_frame(1000)]
+        await wire.arrive(frame(BINARY, b"begun")[-2:] + data)
+        assert wire.take() == b""
+        assert [event["code"] for event in events] == [code] and wire.events == ["switch", *calls]
+
+    run(main)
+
+
+def test_the_end_of_input_answers_our_close(build: Any) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 3000})
+            events.append(await receive())
+
+        events: list[Any] = []
+        wire = await opened(build, app, timeouts={"websocket_close": 0.0})
+        await wire.advance(100.0, step=5.0)
+        assert wire.events == ["switch"]
+        await wire.eof()
+        assert wire.events == ["switch", "close"] and events[0]["code"] == 1006
+
+    run(main)
+
+
+def test_an_application_that_closes_lets_reading_go_on(build: Any) -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await go.wait()
+            await send({"type": "websocket.close"})
+
+        wire = await opened(build, app, limits={"websocket_queue": 1})
+        await wire.arrive(10 * frame(TEXT, b"unread") + frame(CLOSE))
+        assert wire.events == ["switch", "pause_reading"]
+        go.set()
+        await wire.turns()
+        assert wire.events == ["switch", "pause_reading", "close"]
+        assert frames(wire.take()) == [close_frame(1000)]
+
+    run(main)
+
+
+def test_limits_that_are_off(build: Any) -> None:
+    async def main() -> None:
+        names = ("websocket_message", "websocket_frame", "websocket_fragments", "websocket_queue")
+        app = App(reads=False)
+        wire = await opened(build, app, limits=dict.fromkeys(names, 0))
+        await wire.arrive(frame(BINARY, bytes(300_000)) + frame(TEXT, b"", fin=False) + 200 * frame(0, b"", fin=False))
+        await wire.arrive(frame(0, b"end") + 50 * frame(TEXT, bytes(10_000)))
+        assert wire.events == ["switch"]
+        app.reads.set()
+        await wire.turns(10)
+        assert [len(text) for text in app.received()] == [300_000, 3] + 50 * [10_000]
+
+    run(main)
+
+
+def test_after_a_failure_input_is_discarded_within_reason(build: Any) -> None:
+    async def main() -> None:
+        wire = await opened(build, App(), limits={"linger": 100}, timeouts={"linger": 5.0})
+        await wire.arrive(frame(3))
+        await wire.arrive(bytes(100))
+        assert wire.events == ["switch", "shutdown_write"]
+        await wire.arrive(b"x")
+        assert wire.events[-1] == "abort"
+
+        wire = await opened(build, App(), timeouts={"linger": 5.0})
+        # As with TLS.
+        wire.transport.half_close = False
+        await wire.arrive(frame(3))
+        await wire.advance(4.5)
+        assert wire.events == ["switch", "shutdown_write"]
+        await wire.advance(1.0)
+        assert wire.events[-1] == "abort"
 
     run(main)
 

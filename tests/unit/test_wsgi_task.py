@@ -916,6 +916,37 @@ class TestHintsAndTrailers:
         assert response.hints[0].headers == [(b"link", b"</a.css>; rel=preload")]
         assert response.body == b"body"
 
+    def test_what_the_thread_leaves_while_the_loop_sends_is_sent_once(self, build: Backend) -> None:
+        gate = threading.Event()
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            environ["wsgi.early_hints"]([("Link", "</a.css>; rel=preload")])
+            assert gate.wait(TIMEOUT)
+            start("200 OK", [])
+            return [b"body"]
+
+        class Slow:
+            """In the middle of sending the hint, which lasts until the thread has left the body."""
+
+            def pause_writing(self) -> None:
+                lane.transport.pauses_above = None
+                gate.set()
+                deadline = time.monotonic() + TIMEOUT
+                while lane.woken < 2:
+                    assert time.monotonic() < deadline
+                    time.sleep(LOOK)
+
+        lane = Lane(build, app)
+        lane.transport.connection = Slow()
+        lane.transport.room = lane.transport.pauses_above = 0
+        lane.feed(GET)
+        lane.settle()
+        lane.transport.room = None
+        response = Response(lane.output)
+        assert [hint.status_code for hint in response.hints] == [103]
+        assert response.body == b"body"
+        assert response[b"content-length"] == b"4"
+
     def test_early_hints_too_late(self, build: Backend) -> None:
         def app(environ: Any, start: Any) -> Iterator[bytes]:
             start("200 OK", [])

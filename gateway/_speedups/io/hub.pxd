@@ -14,7 +14,9 @@ cdef class Hub:
     cdef readonly set transports
     cdef set listening
     cdef list unsettled, scheduled
-    cdef bint busy, woken, closed
+    cdef list held
+    cdef double held_since
+    cdef bint busy, holding, woken, closed
 
     @cython.locals(code=int)
     cdef int watch(self, object source, int number, unsigned int old, unsigned int new) except -1

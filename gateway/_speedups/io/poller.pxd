@@ -1,11 +1,12 @@
 from gateway._speedups.io.hub cimport Hub, failure
 from gateway._speedups.io.transport cimport SocketTransport
-from gateway._speedups.kernels.base cimport Connection
+from gateway._speedups.kernels.base cimport Connection, monotonic
 from gateway._speedups.kernels.sockets cimport AcceptQueue, EventQueue, Socket
 
 cimport cython
 
 cdef int EAGAIN
+cdef double HOLD
 cdef unsigned int EPOLLIN, EPOLLEXCLUSIVE
 
 
@@ -18,6 +19,8 @@ cdef class Poller(Hub):
     cpdef int close(self) except -1
     @cython.locals(queue=EventQueue, count=int, index=int, transport=SocketTransport, listening=ListeningSocket)
     cdef int _handle(self) except -1
+    @cython.locals(batch=list, transport=SocketTransport)
+    cdef int _send_held(self) except -1
     @cython.locals(batch=list, done=Py_ssize_t, entry=tuple, transport=SocketTransport, connection=Connection)
     cpdef int later(self) except -1
     @cython.locals(batch=list, done=Py_ssize_t, transport=SocketTransport)

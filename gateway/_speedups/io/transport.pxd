@@ -1,5 +1,5 @@
 from gateway._speedups.io.hub cimport Hub, failure
-from gateway._speedups.kernels.base cimport Connection, Transport
+from gateway._speedups.kernels.base cimport Connection, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.sockets cimport File, ReceiveBuffer, Socket
 
@@ -38,6 +38,9 @@ cdef class SocketTransport(Transport):
 
     @cython.locals(sent=Py_ssize_t)
     cpdef int write(self, bytes data) except -1
+    @cython.locals(hub=Hub)
+    cpdef int write_soon(self, bytes data) except -1
+    cdef int send_held(self) except -1
     @cython.locals(sent=Py_ssize_t)
     cpdef int write_parts(self, list parts) except -1
     @cython.locals(size=Py_ssize_t, part=bytes)

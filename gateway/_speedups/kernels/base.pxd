@@ -34,6 +34,7 @@ cdef class Transport:
     cpdef long long file_progress(self) except -1
     cpdef int schedule(self, Connection connection) except -1
     cpdef int switch(self, Connection connection) except -1
+    cpdef int write_soon(self, bytes data) except -1
 
 
 cdef class Connection:

@@ -55,6 +55,9 @@ cdef class Transport:
     cpdef int write(self, bytes data) except -1:
         raise NotImplementedError
 
+    cpdef int write_soon(self, bytes data) except -1:
+        return self.write(data)
+
     cpdef int write_parts(self, list parts) except -1:
         raise NotImplementedError
 

@@ -29,6 +29,7 @@ cdef object _enter_task = enter_task
 cdef object _leave_task = leave_task
 cdef object _CoroutineType = CoroutineType
 cdef bint _EAGER = sys.version_info >= (3, 12)
+cdef bint _UNCANCELS = sys.version_info >= (3, 13)
 
 
 cpdef dict task_options(object loop, bint eager):
@@ -99,7 +100,7 @@ cdef class Driver(Responder):
         finally:
             PyContext_Exit(context)
             _leave_task(loop, task)
-        cancelled = one.cancelled_late
+        cancelled = one.cancelled_late and (not _UNCANCELS or task.cancelling() > 0)
         one.driven = one.cancelled_late = False
         if item is one:
             one._asyncio_future_blocking = False

@@ -254,12 +254,12 @@ class ASGICycle(Driver):
         return None
 
     async def wait_event(self):
-        """Wait for the next event."""
+        """Wait for the next event. Looks first: what `receive` gave may be awaited later than it was called."""
         while True:
-            await self.wait()
             message = self.next_event()
             if message is not None:
                 return message
+            await self.wait()
 
     async def later(self):
         """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""

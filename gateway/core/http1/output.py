@@ -70,7 +70,13 @@ class ResponseOutput:
         if len(data) <= JOIN_SIZE:
             text = self.compose(stream, service, data, complete, file_size, close)
             stream.head_sent = True
-            self.write(text)
+            if not complete:
+                self.write(text)
+            else:
+                # Nothing follows that would be late with it, as the parts of a stream would.
+                self.written += len(text)
+                self.pending = True
+                self.transport.write_soon(text)
             return self.closes
         text = self.encode(stream, service, data, complete, file_size, close)
         stream.head_sent = True

@@ -12,7 +12,8 @@ class Hub:
 
     `events` watches descriptors, `buffer` is where all receive. `unsettled` are transports whose connection has to
     be told something, `scheduled` (transport, connection) pairs to resume. `busy`: a batch is being handled, whose
-    end settles. `woken`: a later turn was asked for.
+    end settles. `holding`: there is more of it, so that output may be `held`, the transports that have some, the first
+    since `held_since` (monotonic seconds). `woken`: a later turn was asked for.
     """
 
     __slots__ = (
@@ -22,7 +23,10 @@ class Hub:
         "context",
         "events",
         "executor",
+        "held",
+        "held_since",
         "high_water",
+        "holding",
         "listening",
         "log",
         "loop",
@@ -46,7 +50,10 @@ class Hub:
         self.listening: set[Any] = set()
         self.unsettled: list[Any] = []
         self.scheduled: list[Any] = []
+        self.held: list[Any] = []
+        self.held_since = 0.0
         self.busy = False
+        self.holding = False
         self.woken = False
         self.closed = False
 

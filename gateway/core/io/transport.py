@@ -16,7 +16,7 @@ is over: `lost`, which waits for the thread, comes before the descriptor is clos
 
 from errno import EAGAIN, ECONNRESET, EINVAL, EIO, ENOSYS, ENOTSOCK, EOPNOTSUPP, EOVERFLOW, ESPIPE
 
-from ..kernels.base import Connection, Transport
+from ..kernels.base import Connection, Transport, monotonic
 from ..kernels.sockets import (
     EPOLLERR,
     EPOLLHUP,
@@ -164,6 +164,27 @@ class SocketTransport(Transport):
                 return 0
         self._push(data, sent)
         return self._brake()
+
+    def write_soon(self, data: bytes) -> int:
+        """The same, at the end of the batch that is being handled, or a little later than now. Returns 0."""
+        hub = self._hub
+        if not hub.holding or self._doomed or self._closing or self._shut or self._size or not self._idle():
+            return self.write(data)
+        if not hub.held:
+            hub.held_since = monotonic()
+        hub.held.append(self)
+        return self._push(data, 0)
+
+    def send_held(self) -> int:
+        """Send what `write_soon` has queued, and what came after it. Returns 0."""
+        if not self._doomed:
+            try:
+                self._drain()
+                if self._size and not self._doomed:
+                    self._brake()
+            except Exception as error:
+                self._fail(error)
+        return 0
 
     def write_parts(self, parts: list) -> int:
         """The same for several. Returns 0."""

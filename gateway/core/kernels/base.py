@@ -53,6 +53,10 @@ class Transport:
         """Queue `data` for sending; never blocks. Returns 0."""
         raise NotImplementedError
 
+    def write_soon(self, data: bytes) -> int:
+        """Queue `data`, to be sent together with what is written to others in this turn of the loop. Returns 0."""
+        return self.write(data)
+
     def write_parts(self, parts: list) -> int:
         """Queue several byte strings, in order, without joining large ones. Returns 0."""
         raise NotImplementedError

@@ -20,6 +20,9 @@ from .base import Responder
 
 T = TypeVar("T")
 
+# Since then `Task.uncancel` takes back a `cancel` that the coroutine has not heard of yet.
+_UNCANCELS = sys.version_info >= (3, 13)
+
 # What inspect, asyncio (repr, print_stack) and anyio ask of a coroutine; answered by the application's.
 _INTROSPECTION = frozenset(
     {
@@ -122,7 +125,8 @@ class Driver(Responder):
             error = raised
         finally:
             asyncio.tasks._leave_task(loop, task)  # noqa: SLF001
-        cancelled = one.cancelled_late
+        # What was taken back is forgotten, where asyncio's own tasks forget it.
+        cancelled = one.cancelled_late and (not _UNCANCELS or task.cancelling() > 0)
         one.driven = one.cancelled_late = False
         if item is one:
             one._asyncio_future_blocking = False  # noqa: SLF001

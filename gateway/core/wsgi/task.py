@@ -381,10 +381,10 @@ class WSGITask(ApplicationCall):
         hints = self.hints
         self.hints = None
         parts = self.parts
-        if parts:
-            self.parts = []
-            self.unsent += self.pending
-            self.pending = 0
+        # Even an empty list is left to the thread no longer: it goes on as soon as the lock is free.
+        self.parts = []
+        self.unsent += self.pending
+        self.pending = 0
         failed = self.failure
         ended = self.ended and not failed
         taken = self.taken
