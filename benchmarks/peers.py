@@ -57,6 +57,8 @@ class Peer:
 
 
 _GATEWAY = "{python} -m gateway {app} -b 127.0.0.1:{port} --log-level error --keep-alive 75"
+# Small messages too, as the peers do.
+_DEFLATE_ALL = " --ws-deflate-min-size 0"
 _LOGGED = " --access-logfile {scratch}/access.log"
 _GRANIAN = (
     "{bin}/granian {app} --host 127.0.0.1 --port {port} --workers 1 --no-access-log --log-level error"
@@ -76,8 +78,17 @@ _SOCKETIFY = "{python} -m socketify {app} --host 127.0.0.1 --port {port} --disab
 PEERS = (
     Peer("gateway-wsgi", "wsgi", _GATEWAY + " --interface wsgi --threads {threads}", "ours", threads=4),
     Peer("gateway-wsgi-inline", "wsgi", _GATEWAY + " --interface wsgi --threads 0", "ours"),
-    Peer("gateway-asgi", "asgi", _GATEWAY + " --interface asgi --loop uvloop", "ours", websocket="", deflate=""),
-    Peer("gateway-asgi-stock", "asgi", _GATEWAY + " --interface asgi --loop asyncio", "ours", websocket="", deflate=""),
+    Peer(
+        "gateway-asgi", "asgi", _GATEWAY + " --interface asgi --loop uvloop", "ours", websocket="", deflate=_DEFLATE_ALL
+    ),
+    Peer(
+        "gateway-asgi-stock",
+        "asgi",
+        _GATEWAY + " --interface asgi --loop asyncio",
+        "ours",
+        websocket="",
+        deflate=_DEFLATE_ALL,
+    ),
     Peer(
         "gateway-wsgi-log",
         "wsgi",
@@ -111,7 +122,7 @@ PEERS = (
         "ours",
         environment={"GATEWAY_NO_EXTENSIONS": "1"},
         websocket="",
-        deflate="",
+        deflate=_DEFLATE_ALL,
         default=False,
     ),
     Peer("bjoern", "wsgi", "{python} {launch} bjoern {app} {port}"),
