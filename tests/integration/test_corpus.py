@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +18,13 @@ REJECTED = sorted(path.stem for path in CORPUS.glob("reject/*.http"))
 def read(folder: str, name: str) -> tuple[bytes, dict[str, Any]]:
     path = CORPUS / folder
     return (path / f"{name}.http").read_bytes(), json.loads((path / f"{name}.json").read_text())
+
+
+@pytest.fixture(scope="module", params=["asgi_apps:probe", "wsgi_probe:probe"], ids=["asgi", "wsgi"])
+def probe(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The corpus is about HTTP: a handshake in it is an ordinary request."""
+    with Server(request.param, "--threads", "8", "--ws", "none") as server:
+        yield server
 
 
 @pytest.mark.parametrize("name", REJECTED)
