@@ -64,6 +64,17 @@ class ListenSettings(NamedTuple):
     uds_mode: int
 
 
+class ProcessSettings(NamedTuple):
+    """How many processes, and how they are looked after."""
+
+    workers: int
+    supervisor: bool
+    timeout_boot: float
+    """Seconds; 0 = no limit."""
+    graceful_timeout: float
+    """Seconds."""
+
+
 class WSGISettings(NamedTuple):
     """How WSGI requests get their threads."""
 
@@ -270,6 +281,11 @@ class Config:
         return Config.from_sources(given)
 
     @property
+    def processes(self) -> ProcessSettings:
+        """Master and workers."""
+        return self._cut(ProcessSettings)
+
+    @property
     def wsgi(self) -> WSGISettings:
         """Threads for WSGI."""
         return self._cut(WSGISettings)
@@ -415,10 +431,10 @@ class Config:
     def _check(self) -> None:
         """What options ask of each other. Raises ConfigError."""
         values, text = self._values, self._text
-        if values["workers"] > 1:
+        if values["workers"] > 1 and not values["supervisor"]:
             raise ConfigError(
-                f"{text('workers')}: {values['workers']} worker processes asked for, gateway runs one so far; say"
-                " --workers 1, and use --threads for more requests at a time"
+                f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"
+                " process; say --workers 1, or leave it out"
             )
         if values["certfile"] is None:
             for name in ("keyfile", "keyfile_password", "ca_certs", "ciphers"):

@@ -192,8 +192,8 @@ class Listener:
         elif self._loop is not None:
             self._loop.remove_reader(self.sock.fileno())
 
-    def stop(self) -> None:
-        """Accept what the kernel has queued, and then no more.
+    def stop(self, *, leave_queue: bool = False) -> None:
+        """Accept what the kernel has queued, unless others shall (`leave_queue`), and then no more.
 
         The socket stays open until `close`. A connection that arrives in between waits in the queue; between the
         last accept and `close` nothing may be awaited.
@@ -208,7 +208,8 @@ class Listener:
             self._pause = None
         else:
             self._unwatch()
-        self._accept_some(ACCEPTS_AT_DRAIN)
+        if not leave_queue:
+            self._accept_some(ACCEPTS_AT_DRAIN)
         if self._pause is not None:
             # Out of descriptors: what is queued now can't be served.
             self._pause.cancel()

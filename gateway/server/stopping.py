@@ -3,6 +3,9 @@
 What the kernel has queued is accepted and the listeners are closed; idle connections are closed; exchanges finish with
 "Connection: close" until the grace period is over; the rest is cut off, and the log says what it was. Nothing here
 waits without a bound.
+
+Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs, and idle connections are
+not closed at once: a client may just be sending its next request on one. It is answered, with "Connection: close".
 """
 
 from __future__ import annotations
@@ -33,8 +36,8 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads. `at_once`, when set, cuts the waiting short. `state_lingering` is the state from
-    which on a connection only waits for the client to close.
+    `pool` is None without threads. `at_once`, when set, cuts the waiting short. `state_idle` is the state of a
+    connection between two requests, `state_lingering` the one from which on it only waits for the client to close.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Drain:
         pool: Any,
         at_once: asyncio.Event,
         *,
+        state_idle: int,
         state_lingering: int,
+        leave_queue: bool = False,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -53,7 +58,9 @@ class Drain:
         self.service = service
         self.pool = pool
         self.at_once = at_once
+        self.state_idle = state_idle
         self.state_lingering = state_lingering
+        self.leave_queue = leave_queue
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -62,7 +69,7 @@ class Drain:
         begin = time.monotonic()
         end = begin + grace
         for listener in self.listeners:
-            listener.stop()
+            listener.stop(leave_queue=self.leave_queue)
             listener.close()
         self.service.draining = True
         if self.pool is not None:
@@ -87,11 +94,12 @@ class Drain:
         await self._cut_off(grace)
 
     def _tell_connections(self, now: float, all_of_them: bool) -> None:
-        """Tell connections to end, each once; new ones get the time to bring their first request."""
+        """Tell connections to end, each once; those from which a request is expected are given the time."""
         for protocol in tuple(self.acceptor.protocols):
             connection = protocol.connection
             fresh = connection.requests == 0 and now - protocol.since < FRESH
-            if protocol in self._told or (fresh and not all_of_them):
+            expected = fresh or (self.leave_queue and connection.state == self.state_idle)
+            if protocol in self._told or (expected and not all_of_them):
                 continue
             self._told.add(protocol)
             connection.shutdown()

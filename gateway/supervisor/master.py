@@ -1,0 +1,472 @@
+"""Master: binds, forks workers, and keeps as many of them serving as were asked for.
+
+Theory of operation. One thread, one selector. Whatever happens (a signal, a message of a worker, a worker's death, a
+deadline) only changes what should be there: how many workers, of which generation. At the end of every turn `_settle`
+makes what is there what should be there: it forks what is missing and has others leave. So there is no order in which
+events could come that some handler has not thought of.
+
+Rule 1: the application is never loaded here; it can't take the master down.
+Rule 2: nobody leaves before whoever takes over is ready.
+Rule 3: only a failure at the first boot stops the server. Later ones are tried again, with pauses in between.
+Rule 4: every wait for a worker has an end: it is asked, then made to dump its stacks, then killed.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from gateway import log
+from gateway._version import __version__
+from gateway.config.settings import Config
+from gateway.errors import EXIT_BOOT, EXIT_ERROR, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
+from gateway.server.server import EXIT_TIME
+from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
+
+from .backoff import Backoff
+from .channel import Channel
+from .child import BOOTING, READY, Child
+from .death import MemoryEvents, describe
+from .parent import ParentDeath
+from .reload import Generation, Generations, boots_at_once
+from .signals import SignalQueue
+from .sockets import Sockets
+from .worker import Worker, WorkerProcess
+
+TICK = 1.0
+"""Seconds between two looks at everything, at most."""
+
+MARGIN = 2.0
+"""Seconds a worker gets beyond the time in which it ends itself."""
+
+Reread = Callable[[], tuple[Config, dict[str, str]]]
+"""Gives the configuration as it is now, and the environment that goes with it. Raises ConfigError."""
+
+
+class Master:
+    """The process that looks after the workers. `reread`, when given, reads the configuration anew for a reload."""
+
+    def __init__(self, config: Config, reread: Reread | None = None) -> None:
+        # What the workers would find out one after the other.
+        loop_factory(config.asgi.loop)
+        self.config = config
+        self.reread = reread
+        self.loggers = log.configure(config.log)
+        self.logged = config.log
+        self.log = self.loggers.error
+        self.signals = SignalQueue()
+        self.selector = selectors.DefaultSelector()
+        self.parent_death = ParentDeath()
+        self.memory_events = MemoryEvents()
+        self.backoff = Backoff()
+        self.generations = Generations()
+        self.children: dict[int, Child] = {}
+        self.paused = False
+        """No workers, until a reload (WINCH)."""
+        self.stopping = False
+        self.failure: GatewayError | None = None
+
+    def run(self) -> int:
+        """Serve until a signal says stop. Returns the exit code; raises what made the first boot fail.
+
+        In a worker it raises WorkerProcess.
+        """
+        self.signals.install()
+        self.selector.register(self.signals, selectors.EVENT_READ, self._handle_signals)
+        try:
+            self._start()
+            while self.children or not self.stopping:
+                self._turn()
+        except WorkerProcess:
+            raise
+        except BaseException:
+            self._clean_up()
+            raise
+        self._clean_up()
+        if self.failure is not None:
+            raise self.failure
+        self.log.info("Shutdown complete: Master")
+        return EXIT_OK
+
+    # Starting and ending
+
+    def _start(self) -> None:
+        self.log.info("Starting gateway %s", __version__)
+        for notice in self.config.notices:
+            self.log.info("%s", notice)
+        raise_descriptor_limit(self.log)
+        self.generations.begin(Generation(self.config, Sockets(self.config.listen)))
+        self._settle(time.monotonic())
+
+    def _clean_up(self) -> None:
+        for child in self.children.values():
+            child.signal(signal.SIGKILL)
+        for generation in self.generations.growing:
+            generation.sockets.close()
+        self.selector.close()
+        self.signals.close()
+
+    # The loop
+
+    def _turn(self) -> None:
+        for key, _ in self.selector.select(self._wait_time()):
+            key.data()
+        self._reap()
+        now = time.monotonic()
+        for child in tuple(self.children.values()):
+            child.check(now)
+        self._settle(now)
+
+    def _wait_time(self) -> float:
+        """Seconds until there is something to do by itself."""
+        now = time.monotonic()
+        times = [child.deadline for child in self.children.values() if child.deadline is not None]
+        if self.backoff.until > now:
+            times.append(self.backoff.until)
+        return max(0.0, min([*times, now + TICK]) - now)
+
+    def _settle(self, now: float) -> None:
+        """Make what is there what should be there."""
+        if self.stopping:
+            return
+        self._complete_reload()
+        for generation in self.generations.growing:
+            wanted = 0 if self.paused else generation.wanted
+            members = [child for child in self.children.values() if child.generation is generation and child.serving]
+            ready = [child for child in members if child.state == READY]
+            missing = wanted - len(members)
+            if generation is self.generations.coming:
+                allowed = boots_at_once(wanted, self.generations, len(ready))
+                missing = min(missing, allowed - (len(members) - len(ready)))
+            elif now < self.backoff.until:
+                missing = 0
+            for _ in range(missing):
+                self._fork(generation)
+            for child in members[: max(0, len(members) - wanted)]:
+                child.outgoing = True
+            if len(ready) >= wanted:
+                self._dismiss(generation)
+
+    def _dismiss(self, generation: Generation) -> None:
+        """Have workers leave that are replaced, or too many."""
+        for child in self.children.values():
+            if child.outgoing and child.generation is generation and child.state in (BOOTING, READY):
+                child.retire(self._leave_time(generation.config))
+
+    def _complete_reload(self) -> None:
+        """Let the coming generation take over once it is complete."""
+        coming = self.generations.coming
+        if coming is None:
+            return
+        ready = [child for child in self.children.values() if child.generation is coming and child.state == READY]
+        if len(ready) < coming.wanted:
+            return
+        previous = self.generations.complete()
+        self.config = coming.config
+        if previous is None:
+            scheme = "https" if self.config.tls is not None else "http"
+            for listener in coming.sockets.listeners:
+                self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
+            return
+        self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
+        self._move_logs()
+        previous.sockets.close(coming.sockets)
+        for child in self.children.values():
+            if child.generation is not coming and child.state in (BOOTING, READY):
+                child.retire(self._leave_time(child.generation.config))
+
+    def _leave_time(self, config: Config) -> float:
+        """Seconds after which a worker that was told to leave has ended, or never will."""
+        lifespan: float = config.asgi.lifespan_shutdown_timeout
+        return config.processes.graceful_timeout + lifespan + EXIT_TIME + MARGIN
+
+    # Workers
+
+    def _fork(self, generation: Generation) -> None:
+        ours, theirs = Channel.pair()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        with self.signals.held():
+            try:
+                pid = os.fork()
+            except OSError as error:
+                ours.close()
+                theirs.close()
+                delay = self.backoff.failed(time.monotonic())
+                self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
+                return
+            if pid == 0:
+                ours.close()
+                self._be_worker(generation, theirs)
+        theirs.close()
+        child = Child(pid, generation, ours, self.log)
+        self.children[pid] = child
+        self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
+        self.log.info("Booting worker with pid: %d", pid)
+
+    def _be_worker(self, generation: Generation, channel: Channel) -> None:
+        """In the new process: let go of what is the master's, and serve. Does not return."""
+        code = EXIT_ERROR
+        try:
+            self.parent_death.follow()
+            self.signals.leave()
+            self.selector.close()
+            for child in self.children.values():
+                child.channel.close()
+            listeners = generation.sockets.leave()
+            for other in self.generations.growing:
+                other.sockets.leave()
+                other.sockets.close(generation.sockets)
+            if generation.environ is not None:
+                os.environ.clear()
+                os.environ.update(generation.environ)
+            loggers = self.loggers if generation.config.log == self.logged else None
+            code = Worker(generation.config, listeners, channel, loggers).run()
+        except Terminated:
+            code = EXIT_OK
+        except SystemExit as end:
+            # The application's own, from the loop's thread.
+            code = end.code if isinstance(end.code, int) else EXIT_OK if end.code is None else EXIT_ERROR
+        except BaseException:
+            traceback.print_exc()
+        raise WorkerProcess(code)
+
+    def _hear(self, child: Child) -> None:
+        """A worker says something."""
+        messages = child.channel.receive()
+        if messages is None:
+            # It is ending; what follows is SIGCHLD.
+            self.selector.unregister(child.channel)
+            return
+        for message in messages:
+            match message:
+                case {"ready": str(text)}:
+                    self._booted(child, text)
+                case {"failed": dict(failure)}:
+                    child.failure = failure
+
+    def _booted(self, child: Child, description: str) -> None:
+        if child.state != BOOTING:
+            return
+        first = not any(other.state == READY for other in self.children.values())
+        child.booted()
+        self.backoff.succeeded()
+        if first and self.generations.current is None:
+            self.log.info("%s", description)
+        self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
+
+    def _reap(self) -> None:
+        """Take leave of the processes that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self.children.pop(pid, None)
+            # Else it is one that has lost its parent, and we are process 1.
+            if child is not None:
+                self._hear_last(child)
+                self._ended(child, status)
+
+    def _hear_last(self, child: Child) -> None:
+        channel = child.channel
+        if channel in self.selector.get_map():
+            self._hear(child)
+        if channel in self.selector.get_map():
+            self.selector.unregister(channel)
+        channel.close()
+
+    def _ended(self, child: Child, status: int) -> None:
+        """A worker has ended: as it was told to, or not."""
+        what = describe(status, self.memory_events.killed())
+        if child.state == READY:
+            self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
+        elif child.state == BOOTING:
+            self._boot_failed(child, what)
+        elif status != 0 and not child.killed:
+            self.log.warning("Worker (pid:%d) %s while stopping", child.pid, what)
+        elif child.killed:
+            self.log.error("Worker (pid:%d) killed: it did not stop in time", child.pid)
+
+    def _boot_failed(self, child: Child, what: str) -> None:
+        failure = child.failure or {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
+        message, trace = str(failure["message"]), str(failure.get("traceback", ""))
+        if self.stopping:
+            return
+        if child.generation is not self.generations.coming:
+            delay = self.backoff.failed(time.monotonic())
+            self.log.error("Worker (pid:%d) can't start: %s; trying again in %g s", child.pid, message, delay)
+            self._show(trace)
+            return
+        if self.generations.current is not None:
+            self.log.error("Reload failed, the workers there are go on serving: %s", message)
+            self._show(trace)
+            self._abandon()
+            return
+        self._show(trace)
+        code = int(failure["code"])
+        self.failure = AppLoadError(message, exit_code=code)
+        if self.config.log.error_logfile != "-":
+            # Who starts us reads stderr; who looks for the reason later reads the file.
+            self.log.critical("%s", message)
+        self._stop(signal.SIGTERM)
+
+    def _show(self, trace: str) -> None:
+        """Write the application's traceback where the error log goes."""
+        if not trace:
+            return
+        if self.config.log.error_logfile != "-" or self.loggers.error_handler is None:
+            self.log.error("Traceback of the application:\n%s", trace.rstrip("\n"))
+        else:
+            sys.stderr.write(trace)
+            sys.stderr.flush()
+
+    # Signals
+
+    def _handle_signals(self) -> None:
+        for name in self.signals.take():
+            if name != "chld":
+                self.log.info("Handling signal: %s", name)
+            getattr(self, f"_on_{name}")()
+
+    def _on_chld(self) -> None:
+        """Whoever has ended is reaped in every turn."""
+
+    def _on_term(self) -> None:
+        self._stop(signal.SIGTERM)
+
+    def _on_int(self) -> None:
+        self._stop(signal.SIGQUIT if self.stopping else signal.SIGTERM)
+
+    def _on_quit(self) -> None:
+        self._stop(signal.SIGQUIT)
+
+    def _on_hup(self) -> None:
+        self._reload()
+
+    def _on_ttin(self) -> None:
+        self._scale(1)
+
+    def _on_ttou(self) -> None:
+        self._scale(-1)
+
+    def _on_usr1(self) -> None:
+        self.loggers.reopen()
+        for child in self.children.values():
+            child.signal(signal.SIGUSR1)
+
+    def _on_usr2(self) -> None:
+        self.log.warning("Upgrading in place is not there yet; restart instead")
+
+    def _on_winch(self) -> None:
+        if in_foreground():
+            self.log.debug("A window has changed its size; not taken for the signal to stop the workers")
+            return
+        self.paused = True
+
+    # What they ask for
+
+    def _stop(self, number: int) -> None:
+        """Stop all workers by the signal `number`, then end."""
+        if self.stopping and number != signal.SIGQUIT:
+            return
+        if not self.stopping:
+            self.log.info("Shutting down: Master")
+            # Clients are refused from the moment the last worker has emptied the queue.
+            for generation in self.generations.growing:
+                generation.sockets.close()
+        self.stopping = True
+        for child in self.children.values():
+            seconds = self._leave_time(child.generation.config)
+            if number == signal.SIGQUIT or child.state == BOOTING:
+                seconds = EXIT_TIME + MARGIN
+            child.stop(number, seconds)
+
+    def _scale(self, change: int) -> None:
+        """More workers, or fewer, but not none."""
+        for generation in self.generations.growing:
+            generation.wanted = max(1, generation.wanted + change)
+            self.log.info("Workers wanted: %d", generation.wanted)
+
+    def _reload(self) -> None:
+        """Begin a new generation; one that was on its way may have seen what has changed since, or not."""
+        if self.stopping:
+            return
+        environ: dict[str, str] | None = None
+        config = self.config
+        current = self.generations.current or self.generations.coming
+        try:
+            if self.reread is not None:
+                config, environ = self.reread()
+            sockets = Sockets(config.listen, current.sockets if current is not None else None)
+        except (ConfigError, BindError) as error:
+            self.log.error("Reload failed, the workers there are go on serving: %s", error)
+            return
+        if self.generations.coming is not None:
+            self._abandon(sockets)
+        self.paused = False
+        self.generations.begin(Generation(config, sockets, environ))
+        self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+
+    def _abandon(self, successor: Sockets | None = None) -> None:
+        """Give up the coming generation; `successor` has the sockets that stay."""
+        abandoned = self.generations.abandon()
+        if abandoned is None:
+            return
+        current = self.generations.current
+        keep = successor or (current.sockets if current is not None else None)
+        abandoned.sockets.close(keep)
+        for child in self.children.values():
+            if child.generation is abandoned:
+                child.retire(self._leave_time(abandoned.config) if child.state == READY else EXIT_TIME + MARGIN)
+
+    def _move_logs(self) -> None:
+        """After a reload: logs where the configuration now says."""
+        if self.config.log == self.logged:
+            return
+        access = self.loggers.access_file
+        try:
+            self.loggers = log.configure(self.config.log)
+        except ConfigError as error:
+            self.log.error("%s; the master's log stays where it is", error)
+            return
+        self.logged = self.config.log
+        if access is not None:
+            access.close()
+
+
+def in_foreground() -> bool:
+    """Whether a terminal's own signals may come to this process: it runs in the foreground of one."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def run(config: Config, reread: Reread | None = None) -> int:
+    """Serve with a master and its workers until a signal says stop. Returns the exit code.
+
+    Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends.
+    """
+    if not hasattr(os, "fork"):
+        raise ConfigError("workers: this platform can't fork, so there is one process; say --workers 1")
+    master = Master(config, reread)
+    try:
+        return master.run()
+    except WorkerProcess as end:
+        raise SystemExit(end.code) from None
+    finally:
+        master.loggers.close()

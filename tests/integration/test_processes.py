@@ -1,0 +1,568 @@
+"""Master and workers, from outside: who is there, who replaces whom, and how all of it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import PROBES
+from .harness import Client, Server, environment, request, run_gateway
+from .load import Load
+
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc"),
+    pytest.mark.timeout(120),
+]
+
+TIME = 30.0
+"""Seconds that booting may take on a machine that is busy with other things."""
+
+APP = """\
+import os
+{before}
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({{"type": message["type"] + ".complete"}})
+            if message["type"] == "lifespan.shutdown":
+                return
+{within}
+    body = b"{name} %d" % os.getpid()
+    await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}})
+    await send({{"type": "http.response.body", "body": body}})
+"""
+
+
+def write_app(folder: Path, name: str = "one", before: str = "", within: str = "") -> None:
+    """A module `served` whose application answers its name and process; with code `before` it, and `within`."""
+    new = folder / "new"
+    new.write_text(APP.format(name=name, before=before, within=textwrap.indent(within, "    ")))
+    new.rename(folder / "served.py")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_app(tmp_path)
+    return tmp_path
+
+
+def start(folder: Path, *options: str, workers: int = 2, **more: Any) -> Server:
+    more.setdefault("env", {"PYTHONDONTWRITEBYTECODE": "1"})
+    return Server("served:app", f"--workers={workers}", *options, app_dir=folder, **more)
+
+
+def workers(server: Server) -> set[int]:
+    """The master's children that are alive."""
+    text = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
+    return {pid for pid in map(int, text.split()) if state(pid) not in "ZX"}
+
+
+def state(pid: int) -> str:
+    """One letter (proc_pid_stat(5)); X: there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def gone(pid: int) -> bool:
+    return state(pid) in "ZX"
+
+
+def until(condition: Callable[[], Any], timeout: float = TIME) -> Any:
+    end = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+    return result
+
+
+def answer(server: Server) -> tuple[str, int]:
+    """What a fresh connection gets: the application's name, and the process."""
+    name, pid = server.get("/").body.decode().split()
+    return name, int(pid)
+
+
+def count(server: Server, pattern: str) -> int:
+    return len(re.findall(pattern, server.log))
+
+
+# Starting
+
+
+def test_workers_serve_and_are_named(folder: Path) -> None:
+    with start(folder, workers=3) as server:
+        pids = workers(server)
+        assert len(pids) == 3
+        assert {int(match[1]) for match in server.wait_for_lines(r"Booting worker with pid: (\d+)", 3)} == pids
+        assert answer(server)[1] in pids
+        assert count(server, "Starting gateway") == count(server, "Using interface") == 1
+        assert f"Listening at: {server.url} ({server.pid})" in server.log
+        assert server.terminate(TIME) == 0
+        assert all(map(gone, pids))
+        assert count(server, r"Worker exiting \(pid: \d+\)") == 3
+        assert "Shutting down: Master" in server.log
+
+
+def test_a_single_worker_has_a_master_too(folder: Path) -> None:
+    with start(folder, workers=1) as server:
+        assert {answer(server)[1]} == workers(server)
+
+
+def test_without_a_supervisor_there_is_one_process(folder: Path) -> None:
+    with start(folder, "--no-supervisor", workers=1) as server:
+        assert answer(server)[1] == server.pid
+        assert workers(server) == set()
+
+
+def test_web_concurrency(folder: Path) -> None:
+    env = {"WEB_CONCURRENCY": "2", "PYTHONDONTWRITEBYTECODE": "1"}
+    with Server("served:app", app_dir=folder, env=env) as server:
+        assert len(workers(server)) == 2
+
+
+def test_wsgi_is_told_of_the_other_processes() -> None:
+    for options, expected in (("--workers=2", True), ("--workers=1", False)):
+        with Server(PROBES["wsgi"], options) as server:
+            assert server.facts("/threads")["multiprocess"] is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "message"),
+    [
+        ("raise ValueError('broken at import')", 4, "broken at import"),
+        ("import os; os._exit(7)", 3, "a worker exited with code 7 before it was ready"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 3, "a worker was sent SIGKILL"),
+    ],
+)
+def test_what_can_not_boot_at_first_stops_the_server(folder: Path, before: str, code: int, message: str) -> None:
+    write_app(folder, before=before)
+    done = run_gateway("served:app", "--app-dir", str(folder), "-w", "2", "--bind=127.0.0.1:0", timeout=TIME)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("gateway: error:") == 1
+    assert done.stderr.count("Traceback") == (code == 4)
+    assert "Listening at" not in done.stderr
+
+
+def test_a_wrong_certificate_is_an_error_of_the_configuration(folder: Path) -> None:
+    (folder / "c.pem").write_text("-----BEGIN PRIVATE KEY-----\nnonsense")
+    done = run_gateway("served:app", "--app-dir", str(folder), "--certfile", str(folder / "c.pem"), timeout=TIME)
+    assert done.returncode == 2, done.stderr
+
+
+def test_boot_has_a_limit(folder: Path) -> None:
+    write_app(folder, before="import time; time.sleep(60)")
+    done = run_gateway("served:app", "--app-dir", str(folder), "--bind=127.0.0.1:0", "--timeout-boot=0.5", timeout=TIME)
+    assert done.returncode == 3, done.stderr
+    assert "was not ready within 0.5 s (--timeout-boot)" in done.stderr
+    assert 'served.py", line' in done.stderr, "the stack of what hangs"
+
+
+def test_run_with_workers_in_a_program(folder: Path) -> None:
+    script = """
+    import gateway, os, sys
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
+
+    gateway.run(app, port=0, workers=2)
+    print("after", os.getpid(), flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "Listening at" in line)
+        port = int(line.partition("127.0.0.1:")[2].split()[0])
+        with Client(("127.0.0.1", port)) as client:
+            client.send(request("GET", "/"))
+            assert client.response().body == b"hello"
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=TIME)
+        assert process.returncode == 0
+        assert output.split() == ["after", str(process.pid)], "only the master goes on"
+    finally:
+        process.kill()
+        process.wait()
+
+
+# Watching
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_worker_that_ends_is_replaced(folder: Path, number: signal.Signals) -> None:
+    with start(folder) as server:
+        before = workers(server)
+        victim = min(before)
+        os.kill(victim, number)
+        after = until(lambda: len(now := workers(server) - {victim}) == 2 and now)
+        assert len(after - before) == 1
+        if number == signal.SIGTERM:
+            server.wait_for_line(rf"Worker \(pid:{victim}\) exited with code 0; replacing it")
+        else:
+            server.wait_for_line(rf"Worker \(pid:{victim}\) was sent {number.name}")
+        server.wait_for_lines("Application startup complete", 3, TIME)
+        assert answer(server)[1] in after
+        assert server.terminate(TIME) == 0
+
+
+def test_replacements_that_can_not_boot_are_tried_again(folder: Path) -> None:
+    with start(folder, workers=1) as server:
+        write_app(folder, before="raise ValueError('broken meanwhile')")
+        os.kill(server.worker_pid, signal.SIGKILL)
+        server.wait_for_lines("can't start: .*broken meanwhile.*; trying again in", 2, TIME)
+        write_app(folder, name="mended")
+        assert until(lambda: server.get("/").body.startswith(b"mended"))
+        assert server.terminate(TIME) == 0
+
+
+def test_no_worker_outlives_a_master_that_was_killed(folder: Path) -> None:
+    with start(folder) as server:
+        pids = workers(server)
+        server.kill()
+        begin = time.monotonic()
+        until(lambda: all(map(gone, pids)), 2.0)
+        assert time.monotonic() - begin < 2.0
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+
+
+def test_the_end_of_the_channel_tells_of_the_masters_end(folder: Path) -> None:
+    """Where the kernel does not: the same, by the worker itself."""
+    code = "import sys, gateway.cli, gateway.supervisor.parent as p; p.ParentDeath.follow = lambda self: None; "
+    code += "sys.exit(gateway.cli.main())"
+    with start(folder) as server:
+        command = [sys.executable, "-c", code, *server.command[3:]]
+    server = start(folder)
+    server.command = command
+    with server:
+        pids = workers(server)
+        server.kill()
+        try:
+            until(lambda: all(map(gone, pids)), 5.0)
+        finally:
+            for pid in pids:
+                if not gone(pid):
+                    os.kill(pid, signal.SIGKILL)
+
+
+# Signals
+
+
+def test_more_and_fewer_workers(folder: Path) -> None:
+    with start(folder, workers=1) as server:
+        for number, expected in ((signal.SIGTTIN, 2), (signal.SIGTTIN, 3), (signal.SIGTTOU, 2)):
+            server.signal(number)
+            until(lambda: len(workers(server)) == expected)
+        for _ in range(4):
+            server.signal(signal.SIGTTOU)
+        until(lambda: len(workers(server)) == 1)
+        assert answer(server)[1] in workers(server)
+        assert server.terminate(TIME) == 0
+
+
+def test_workers_stop_and_come_back(folder: Path) -> None:
+    with start(folder) as server:
+        server.signal(signal.SIGWINCH)
+        until(lambda: not workers(server))
+        # Who connects now waits.
+        with server.connect(TIME) as client:
+            client.send(request("GET", "/"))
+            server.signal(signal.SIGHUP)
+            assert client.response().status == 200
+        assert server.terminate(TIME) == 0
+
+
+def test_usr1_reaches_master_and_workers(folder: Path) -> None:
+    error, access = folder / "error.log", folder / "access.log"
+    with start(
+        folder, f"--error-logfile={error}", f"--access-logfile={access}", "--access-log-flush=0", listeners=0
+    ) as server:
+        until(lambda: error.exists() and "Listening at" in error.read_text())
+        port = int(re.findall(r"127\.0\.0\.1:(\d+)", error.read_text())[0])
+        error.rename(folder / "old.log")
+        access.rename(folder / "old-access.log")
+        server.signal(signal.SIGUSR1)
+        until(lambda: error.exists() and access.exists())
+        pids: set[str] = set()
+
+        def both_answered() -> bool:
+            with Client(("127.0.0.1", port)) as client:
+                client.send(request("GET", "/"))
+                pids.add(client.response().body.decode())
+            return len(pids) == 2
+
+        until(both_answered)
+        moved = (folder / "old-access.log").read_text()
+        assert access.read_text().count("GET / ") >= 2
+        assert moved.count("GET / ") == 0
+        assert server.terminate(TIME) == 0
+        assert "Shutting down: Master" in error.read_text()
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGQUIT)])
+def test_the_second_time_at_once(folder: Path, numbers: tuple[signal.Signals, ...]) -> None:
+    write_app(folder, within="import asyncio; await asyncio.sleep(60)")
+    with start(folder, "--graceful-timeout=60") as server, server.connect() as client:
+        client.send(request("GET", "/"))
+        pids = workers(server)
+        for number in numbers:
+            server.signal(number)
+            server.wait_for_line(f"Handling signal: {number.name[3:].lower()}")
+        begin = time.monotonic()
+        assert server.wait(TIME) == 0
+        assert time.monotonic() - begin < 10
+        assert all(map(gone, pids))
+
+
+def test_what_does_not_stop_is_ended_with_its_stacks_in_the_log(folder: Path) -> None:
+    """A worker whose interpreter is held by calls into C."""
+    lines = ("import ctypes", "os.write(2, b'held\\n')", "while True: ctypes.pythonapi.sleep(600)")
+    write_app(folder, within="\n".join(lines))
+    patience = "import sys, gateway.cli, gateway.supervisor.master as m; m.EXIT_TIME = 0.5; m.MARGIN = 0.1; "
+    patience += "sys.exit(gateway.cli.main())"
+    options = ("--graceful-timeout=0.1", "--lifespan-shutdown-timeout=0.1")
+    server = start(folder, *options)
+    server.command = [sys.executable, "-c", patience, *server.command[3:]]
+    with server, server.connect() as client:
+        client.send(request("GET", "/"))
+        server.wait_for_line("held")
+        assert server.terminate(TIME) == 0
+        assert "did not stop in time; ending it" in server.log
+        assert 'served.py", line' in server.log
+
+
+def test_term_while_workers_boot(folder: Path) -> None:
+    write_app(folder, before="import time; os.write(2, b'importing\\n'); time.sleep(60)")
+    with start(folder, listeners=0) as server:
+        server.wait_for_lines("importing", 2, TIME)
+        pids = workers(server)
+        assert server.terminate(TIME) == 0
+        assert all(map(gone, pids))
+
+
+def test_a_storm_of_signals(folder: Path) -> None:
+    """None is lost, nobody is left behind, and the last word counts."""
+    with start(folder) as server:
+        seen = workers(server)
+        for turn in range(30):
+            server.signal((signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP, signal.SIGUSR1)[turn % 4])
+            seen |= workers(server)
+            if turn % 7 == 0:
+                os.kill(max(seen & workers(server) or {server.worker_pid}), signal.SIGKILL)
+        # HUP sets back to two how many there are.
+        completed = count(server, "Reload complete")
+        server.signal(signal.SIGHUP)
+        reloaded(server, completed + 1)
+        until(lambda: len(workers(server)) == 2)
+        seen |= workers(server)
+        assert answer(server)[1] in seen
+        assert server.terminate(60) == 0
+        assert all(map(gone, seen))
+
+
+def test_hup_and_term_while_booting(folder: Path) -> None:
+    write_app(folder, before="import time; time.sleep(0.5)")
+    with start(folder, listeners=0) as server:
+        server.wait_for_lines("Booting worker", 2, TIME)
+        server.signal(signal.SIGHUP)
+        server.wait_for_line("Reloading")
+        server.wait_for_line("Listening at", TIME)
+        until(lambda: len(workers(server)) == 2)
+        server.signal(signal.SIGHUP)
+        server.wait_for_lines("Reloading", 2)
+        pids = workers(server)
+        assert server.terminate(TIME) == 0
+        assert all(map(gone, pids))
+
+
+# Reloading
+
+
+def reloaded(server: Server, times: int = 1) -> None:
+    server.wait_for_lines("Reload complete", times, TIME)
+
+
+def test_reload_serves_new_code_and_configuration(folder: Path) -> None:
+    (folder / "gateway.toml").write_text("workers = 1\nheader = ['X-Version:1']\n")
+    (folder / ".env").write_text("COLOUR=red\n")
+    write_app(folder, name="one", before="assert os.environ['COLOUR'] == 'red'")
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    with Server("served:app", f"--env-file={folder}/.env", app_dir=folder, env=env) as server:
+        assert server.get("/").get("x-version") == "1"
+        (folder / "gateway.toml").write_text("workers = 2\nheader = ['X-Version:2']\n")
+        (folder / ".env").write_text("COLOUR=blue\n")
+        write_app(folder, name="two", before="assert os.environ['COLOUR'] == 'blue'")
+        server.signal(signal.SIGHUP)
+        reloaded(server)
+        response = until(lambda: (found := server.get("/")).body.startswith(b"two") and found)
+        assert response.get("x-version") == "2"
+        until(lambda: len(workers(server)) == 2)
+        assert server.terminate(TIME) == 0
+
+
+@pytest.mark.parametrize("what", ["import", "startup", "config", "death"])
+def test_a_reload_that_fails_changes_nothing(folder: Path, what: str) -> None:
+    (folder / "gateway.toml").write_text("")
+    with start(folder) as server:
+        before = workers(server)
+        if what == "config":
+            (folder / "gateway.toml").write_text("threads = 'many'\n")
+        elif what == "startup":
+            write_app(folder, name="broken")
+            text = (folder / "served.py").read_text()
+            (folder / "served.py").write_text(
+                text.replace(
+                    '"type": message["type"] + ".complete"',
+                    '"type": "lifespan.startup.failed", "message": "no database"',
+                )
+            )
+        else:
+            write_app(folder, before="raise ValueError('broken code')" if what == "import" else "os._exit(9)")
+        server.signal(signal.SIGHUP)
+        message = {
+            "config": "threads",
+            "startup": "no database",
+            "import": "broken code",
+            "death": "exited with code 9",
+        }
+        server.wait_for_line(f"Reload failed, the workers there are go on serving: .*{message[what]}", TIME)
+        if what == "import":
+            server.wait_for_line("ValueError: broken code")
+        assert answer(server)[0] == "one"
+        until(lambda: workers(server) == before)
+        (folder / "gateway.toml").write_text("")
+        write_app(folder, name="mended")
+        server.signal(signal.SIGHUP)
+        reloaded(server)
+        until(lambda: answer(server)[0] == "mended")
+        until(lambda: not workers(server) & before)
+        assert server.terminate(TIME) == 0
+
+
+def test_reload_moves_to_other_addresses(folder: Path) -> None:
+    one, two, three = (str(folder / name) for name in ("1", "2", "3"))
+    (folder / "gateway.toml").write_text(f"bind = ['unix:{one}', 'unix:{two}']\n")
+    with Server("served:app", app_dir=folder, binds=(), listeners=2) as server:
+        inode = os.stat(two).st_ino
+        (folder / "gateway.toml").write_text(f"bind = ['unix:{two}', 'unix:{three}']\n")
+        server.signal(signal.SIGHUP)
+        reloaded(server)
+        assert not os.path.exists(one)
+        assert os.stat(two).st_ino == inode, "the same socket"
+        for path in (two, three):
+            with Client(path) as client:
+                client.send(request("GET", "/"))
+                assert client.response().status == 200
+        assert server.terminate(TIME) == 0
+        assert not os.path.exists(two)
+
+
+# Under load: nothing fails
+
+
+@pytest.fixture
+def load_of() -> Iterator[Callable[..., Load]]:
+    made: list[Load] = []
+
+    def make(server: Server, **options: Any) -> Load:
+        made.append(Load(server.port, **options))
+        return made[-1].__enter__()
+
+    yield make
+    for load in made:
+        load.__exit__(None, None, None)
+
+
+def test_load_spreads_over_workers(folder: Path, load_of: Callable[..., Load]) -> None:
+    with start(folder) as server:
+        result = load_of(server, seconds=3, rate=500).wait()
+        assert result["failed"] == {}
+        shares = result["bodies"].values()
+        assert len(shares) == 2
+        assert min(shares) > 0.2 * sum(shares), result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["import time; time.sleep(2)", "import time\nwhile time.process_time() < 2: pass"])
+def test_ten_reloads_under_load(folder: Path, load_of: Callable[..., Load], before: str) -> None:
+    with start(folder) as server:
+        write_app(folder, name="two", before=before)
+        load = load_of(server, rate=1000)
+        for turn in range(1, 11):
+            server.signal(signal.SIGHUP)
+            reloaded(server, turn)
+        result = load.stop()
+        assert result["failed"] == {}, result
+        # Nobody waits for an import.
+        assert result["p99.9"] < 1500, result
+        assert {body.split()[0] for body in result["bodies"]} == {"one", "two"}
+        assert server.terminate(60) == 0
+
+
+def test_broken_and_mended_code_under_load(folder: Path, load_of: Callable[..., Load]) -> None:
+    with start(folder) as server:
+        load = load_of(server)
+        write_app(folder, before="raise ValueError('broken code')")
+        server.signal(signal.SIGHUP)
+        server.wait_for_line("Reload failed", TIME)
+        write_app(folder, name="two")
+        server.signal(signal.SIGHUP)
+        reloaded(server)
+        until(lambda: answer(server)[0] == "two")
+        result = load.stop()
+        assert result["failed"] == {}, result
+
+
+def test_killed_workers_under_load(folder: Path, load_of: Callable[..., Load]) -> None:
+    times = 8
+    with start(folder) as server:
+        load = load_of(server, rate=500)
+        for turn in range(times):
+            before = workers(server)
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda: len(workers(server) - {min(before)}) == 2)
+            server.wait_for_lines("Application startup complete", 3 + turn, TIME)
+        result = load.stop()
+        # What was on its way in that worker: at most what it had connections for.
+        assert sum(result["failed"].values()) <= times * 40, result
+        assert set(result["failed"]) <= {"reset", "closed"}, result
+        assert server.terminate(TIME) == 0
+
+
+def test_term_under_load_with_slow_requests(folder: Path, load_of: Callable[..., Load]) -> None:
+    write_app(folder, within="import asyncio; await asyncio.sleep(2.5)")
+    with start(folder) as server:
+        load = load_of(server, rate=40, share=1.0)
+        until(lambda: sum(map(sockets, workers(server))) > 80)
+        assert server.terminate(TIME) == 0
+        result = load.stop()
+        assert set(result["failed"]) <= {"refused"}, result
+        assert sum(result["bodies"].values()) >= 60
+
+
+def sockets(pid: int) -> int:
+    """How many sockets a process has."""
+    try:
+        return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return 0
