@@ -48,6 +48,7 @@ from .assembly import (
 from .lifespan import Lifespan
 from .listener import Listener, open_listeners
 from .protocol import Acceptor
+from .share import Share
 from .stopping import CLEANUP, POLL, Drain
 from .worker import (
     Signals,
@@ -81,7 +82,8 @@ class Server:
     `app` is an application, a target such as "module:app", or a `LoadedApp`; None takes the one of `config`.
     `options` are those of `Config`, on top of `config`. `sockets` are listened at too, or instead of the default
     address where no other is given; they stay the caller's to close. `listeners` are those of a supervisor, in place
-    of any other; it says itself what there is to say at the start. `handle_signals`: TERM and INT stop gracefully, a
+    of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
+    the start. `handle_signals`: TERM and INT stop gracefully, a
     second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
     used as the program has set it up. `backend` is one of `gateway.backend`.
 
@@ -96,6 +98,7 @@ class Server:
         backend: Backend | None = None,
         sockets: Sequence[socket.socket] = (),
         listeners: Sequence[Listener] = (),
+        share: Share | None = None,
         handle_signals: bool = False,
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
@@ -116,6 +119,7 @@ class Server:
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
         self.backend = backend or choose_backend(config, self.loaded, self.loggers)
+        self.share = share
         self.service: Any = None
         self.poller: Any = None
         self.acceptor: Acceptor | None = None
@@ -307,6 +311,8 @@ class Server:
             poller=self.poller,
             log=self.log,
         )
+        if self.share is not None:
+            self.share.connections = lambda: self.service.connections
         self._tick()
         await self._accept(loop)
 
@@ -347,10 +353,10 @@ class Server:
         assert acceptor is not None
         for listener in self.listeners:
             if self.poller is not None:
-                listener.start_polling(self.poller, acceptor.accepted_by_poller, self.log)
+                listener.start_polling(self.poller, acceptor.accepted_by_poller, self.log, self.share)
                 continue
             try:
-                listener.start(loop, acceptor.accepted, self.log)
+                listener.start(loop, acceptor.accepted, self.log, self.share)
             except NotImplementedError:
                 timeout = acceptor.handshake_timeout or None
                 await listener.start_server(loop, acceptor.late_protocol, self.tls, timeout)
@@ -378,6 +384,8 @@ class Server:
             self.pool.drain()
         if self.acceptor is not None:
             self.acceptor.tick(now)
+        if self.share is not None and self.state != STOPPING:
+            self.share.show()
         assert self._loop is not None
         self._timer = self._loop.call_later(TICK, self._tick)
 
@@ -430,6 +438,8 @@ class Server:
     async def _stop(self) -> None:
         grace = self.config.graceful_timeout if self._grace is None else self._grace
         self.log.info("Shutting down")
+        if self.share is not None:
+            self.share.leave()
         try:
             await self._drain().run(grace)
             if self._lifespan is not None and not self._at_once.is_set():

@@ -27,10 +27,14 @@ DUMP_TIME = 2.0
 
 
 class Child:
-    """One worker. `generation` is what it was made of, `channel` our end; times are of `time.monotonic`."""
+    """One worker. `row` is its place on the board, `generation` what it was made of, `channel` our end of it.
 
-    def __init__(self, pid: int, generation: Generation, channel: Channel, log: Logger) -> None:
+    Times are of `time.monotonic`.
+    """
+
+    def __init__(self, pid: int, row: int, generation: Generation, channel: Channel, log: Logger) -> None:
         self.pid = pid
+        self.row = row
         self.generation = generation
         self.channel = channel
         self.log = log

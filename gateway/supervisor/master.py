@@ -26,6 +26,7 @@ from gateway._version import __version__
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_ERROR, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.server.server import EXIT_TIME
+from gateway.server.share import Board, Share
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 
 from .backoff import Backoff
@@ -64,6 +65,7 @@ class Master:
         self.parent_death = ParentDeath()
         self.memory_events = MemoryEvents()
         self.backoff = Backoff()
+        self.board = Board()
         self.generations = Generations()
         self.children: dict[int, Child] = {}
         self.paused = False
@@ -188,6 +190,7 @@ class Master:
     # Workers
 
     def _fork(self, generation: Generation) -> None:
+        row = self.board.take()
         ours, theirs = Channel.pair()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -197,19 +200,20 @@ class Master:
             except OSError as error:
                 ours.close()
                 theirs.close()
+                self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
                 self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
                 return
             if pid == 0:
                 ours.close()
-                self._be_worker(generation, theirs)
+                self._be_worker(generation, row, theirs)
         theirs.close()
-        child = Child(pid, generation, ours, self.log)
+        child = Child(pid, row, generation, ours, self.log)
         self.children[pid] = child
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
         self.log.info("Booting worker with pid: %d", pid)
 
-    def _be_worker(self, generation: Generation, channel: Channel) -> None:
+    def _be_worker(self, generation: Generation, row: int, channel: Channel) -> None:
         """In the new process: let go of what is the master's, and serve. Does not return."""
         code = EXIT_ERROR
         try:
@@ -226,7 +230,7 @@ class Master:
                 os.environ.clear()
                 os.environ.update(generation.environ)
             loggers = self.loggers if generation.config.log == self.logged else None
-            code = Worker(generation.config, listeners, channel, loggers).run()
+            code = Worker(generation.config, listeners, Share(self.board, row), channel, loggers).run()
         except Terminated:
             code = EXIT_OK
         except SystemExit as end:
@@ -272,6 +276,7 @@ class Master:
             child = self.children.pop(pid, None)
             # Else it is one that has lost its parent, and we are process 1.
             if child is not None:
+                self.board.free(child.row)
                 self._hear_last(child)
                 self._ended(child, status)
 

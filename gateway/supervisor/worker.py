@@ -21,6 +21,7 @@ from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
+from gateway.server.share import Share
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
@@ -46,10 +47,16 @@ class Worker:
     """
 
     def __init__(
-        self, config: Config, listeners: Sequence[Listener], channel: Channel, loggers: log.Loggers | None
+        self,
+        config: Config,
+        listeners: Sequence[Listener],
+        share: Share,
+        channel: Channel,
+        loggers: log.Loggers | None,
     ) -> None:
         self.config = config
         self.listeners = listeners
+        self.share = share
         self.channel = channel
         self.ready = False
         self.server: Server | None = None
@@ -71,6 +78,7 @@ class Worker:
                 None,
                 self.config,
                 listeners=self.listeners,
+                share=self.share,
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
