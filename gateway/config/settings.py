@@ -73,6 +73,15 @@ class ProcessSettings(NamedTuple):
     """Seconds; 0 = no limit."""
     graceful_timeout: float
     """Seconds."""
+    max_requests: int
+    """0 = no limit."""
+    max_requests_jitter: int
+    max_worker_age: float
+    """Seconds; 0 = no limit."""
+    max_worker_memory: int
+    """Bytes; 0 = no limit."""
+    max_worker_memory_hard: int
+    """Bytes; 0 = no limit."""
 
 
 class WSGISettings(NamedTuple):
@@ -436,6 +445,12 @@ class Config:
                 f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"
                 " process; say --workers 1, or leave it out"
             )
+        if not values["supervisor"]:
+            for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
+                if values[name]:
+                    raise ConfigError(
+                        f"{text(name)}: with --no-supervisor nobody would replace the worker; leave it out"
+                    )
         if values["certfile"] is None:
             for name in ("keyfile", "keyfile_password", "ca_certs", "ciphers"):
                 if values[name] is not None:

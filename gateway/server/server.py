@@ -313,6 +313,7 @@ class Server:
         )
         if self.share is not None:
             self.share.connections = lambda: self.service.connections
+            self.share.requests = lambda: self.service.total_requests
         self._tick()
         await self._accept(loop)
 

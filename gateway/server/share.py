@@ -32,15 +32,17 @@ PASS_ACCEPTS = 8
 
 EMPTY = -1
 
+CELLS = 3
+
 
 class Board:
-    """A row per worker: connections, and when it was written (milliseconds of `time.monotonic`).
+    """A row per worker: connections, when that was written (milliseconds of `time.monotonic`), requests so far.
 
     Made before any worker is forked, and written by each in its own row only, so that there is nothing to lock.
     """
 
     def __init__(self) -> None:
-        self._rows = memoryview(mmap.mmap(-1, ROWS * 16)).cast("q")
+        self._rows = memoryview(mmap.mmap(-1, ROWS * CELLS * 8)).cast("q")
         self._top = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
 
     def take(self) -> int:
@@ -50,47 +52,58 @@ class Board:
             if row >= self._top[0]:
                 self._top[0] = row + 1
                 break
-            if rows[2 * row + 1] == 0:
+            if rows[CELLS * row + 1] == 0:
                 break
         else:
             raise RuntimeError(f"no more than {ROWS} workers")
-        rows[2 * row] = EMPTY
-        rows[2 * row + 1] = 1
+        rows[CELLS * row] = EMPTY
+        rows[CELLS * row + 1] = 1
+        rows[CELLS * row + 2] = 0
         return row
 
     def free(self, row: int) -> None:
         """The worker that had this row is gone."""
-        self._rows[2 * row] = EMPTY
-        self._rows[2 * row + 1] = 0
+        self._rows[CELLS * row] = EMPTY
+        self._rows[CELLS * row + 1] = 0
 
     def write(self, row: int, connections: int) -> None:
         """Show that this worker has so many connections; EMPTY: that it accepts none."""
-        self._rows[2 * row] = connections
-        self._rows[2 * row + 1] = int(time.monotonic() * 1000)
+        self._rows[CELLS * row] = connections
+        self._rows[CELLS * row + 1] = int(time.monotonic() * 1000)
+
+    def count(self, row: int, requests: int) -> None:
+        """Show how many requests this worker has had."""
+        self._rows[CELLS * row + 2] = requests
+
+    def requests(self, row: int) -> int:
+        """How many requests that worker has had."""
+        return self._rows[CELLS * row + 2]
 
     def least(self, row: int) -> int:
         """The fewest connections any other worker has; EMPTY when there is no other."""
         oldest = int((time.monotonic() - STALE) * 1000)
-        cells = self._rows[: 2 * self._top[0]].tolist()
+        cells = self._rows[: CELLS * self._top[0]].tolist()
         least = EMPTY
-        for other in range(len(cells) // 2):
-            connections = cells[2 * other]
-            if connections > EMPTY and other != row and cells[2 * other + 1] >= oldest:
+        for other in range(len(cells) // CELLS):
+            connections = cells[CELLS * other]
+            if connections > EMPTY and other != row and cells[CELLS * other + 1] >= oldest:
                 least = connections if least == EMPTY else min(least, connections)
         return least
 
 
 class Share:
-    """One worker's own view. `connections` tells how many it has."""
+    """One worker's own view. `connections` tells how many it has, `requests` how many it has had."""
 
     def __init__(self, board: Board, row: int) -> None:
         self.board = board
         self.row = row
         self.connections: Callable[[], int] = lambda: 0
+        self.requests: Callable[[], int] = lambda: 0
 
     def show(self) -> None:
         """Write down how many there are."""
         self.board.write(self.row, self.connections())
+        self.board.count(self.row, self.requests())
 
     def allowance(self, most: int) -> int:
         """How many of up to `most` connections to accept now; 0: leave them to others."""

@@ -18,6 +18,7 @@ from logging import Logger
 from typing import Any
 
 from .channel import Channel
+from .recycle import Lifetime
 from .reload import Generation
 
 BOOTING, READY, LEAVING = "booting", "ready", "leaving"
@@ -48,6 +49,8 @@ class Child:
         """When it must have got out of its state; None: it may take any time."""
         self.killed = False
         self._dumped = False
+        self.lifetime: Lifetime | None = None
+        """From when it is ready."""
         limit = generation.config.processes.timeout_boot
         if limit:
             self.deadline = self.since + limit
@@ -62,6 +65,7 @@ class Child:
         if self.state == BOOTING:
             self.state = READY
             self.deadline = None
+            self.lifetime = Lifetime(self.generation.config.processes, time.monotonic())
 
     def retire(self, seconds: float) -> None:
         """Have it finish what it has and end, within `seconds`; what waits to be accepted is left to the others."""

@@ -122,6 +122,7 @@ class Master:
         now = time.monotonic()
         for child in tuple(self.children.values()):
             child.check(now)
+            self._recycle(child, now)
         self._settle(now)
 
     def _wait_time(self) -> float:
@@ -240,6 +241,21 @@ class Master:
             traceback.print_exc()
         raise WorkerProcess(code)
 
+    def _recycle(self, child: Child, now: float) -> None:
+        """Have a worker replaced that has served for long enough."""
+        if child.lifetime is None or child.state != READY or child.outgoing:
+            return
+        verdict = child.lifetime.judge(child.pid, self.board.requests(child.row), now)
+        if verdict is None:
+            return
+        if verdict.action == "kill":
+            self.log.error("Killing worker (pid:%d): %s", child.pid, verdict.reason)
+            child.killed = True
+            child.signal(signal.SIGKILL)
+            return
+        self.log.info("Replacing worker (pid:%d): %s", child.pid, verdict.reason)
+        child.outgoing = True
+
     def _hear(self, child: Child) -> None:
         """A worker says something."""
         messages = child.channel.receive()
@@ -292,7 +308,8 @@ class Master:
         """A worker has ended: as it was told to, or not."""
         what = describe(status, self.memory_events.killed())
         if child.state == READY:
-            self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
+            if not child.killed:
+                self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
         elif child.state == BOOTING:
             self._boot_failed(child, what)
         elif status != 0 and not child.killed:

@@ -265,6 +265,30 @@ def test_the_end_of_the_channel_tells_of_the_masters_end(folder: Path) -> None:
                     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--max-requests=1"], r"it has had \d+ requests \(--max-requests\)"),
+        (["--max-worker-age=200ms"], r"it is \d+ s old \(--max-worker-age\)"),
+        (["--max-worker-memory=1K"], r"it has \d+ MiB of its own \(--max-worker-memory\)"),
+        (["--max-worker-memory-hard=1K"], r"Killing worker .*it has \d+ MiB of its own \(--max-worker-memory-hard\)"),
+    ],
+)
+def test_workers_are_replaced_after_a_while(folder: Path, options: list[str], reason: str) -> None:
+    with start(folder, *options, workers=1) as server:
+        (before,) = workers(server)
+        server.get("/")
+        server.wait_for_line(reason)
+        until(lambda: gone(before))
+        if "hard" not in options[0]:
+            # The one that replaces it was ready before.
+            assert server.log.index(f"[{before}] [INFO] Shutting down") > server.log.rindex(
+                "startup complete", 0, server.log.index(f"[{before}] [INFO] Shutting down")
+            )
+            assert count(server, "replacing it") == 0
+        assert server.terminate(TIME) == 0
+
+
 # Signals
 
 
@@ -546,6 +570,16 @@ def test_killed_workers_under_load(folder: Path, load_of: Callable[..., Load]) -
         # What was on its way in that worker: at most what it had connections for.
         assert sum(result["failed"].values()) <= times * 40, result
         assert set(result["failed"]) <= {"reset", "closed"}, result
+        assert server.terminate(TIME) == 0
+
+
+def test_recycling_under_load(folder: Path, load_of: Callable[..., Load]) -> None:
+    with start(folder, "--max-requests=500", "--max-requests-jitter=100") as server:
+        load = load_of(server, rate=800)
+        server.wait_for_lines("Replacing worker", 6, TIME)
+        result = load.stop()
+        assert result["failed"] == {}, result
+        assert len(result["bodies"]) >= 6, result
         assert server.terminate(TIME) == 0
 
 
