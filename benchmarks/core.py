@@ -111,6 +111,26 @@ def chunks(backend: Backend) -> Operation:
     return operate
 
 
+def frames(backend: Backend, size: int) -> Operation:
+    """A WebSocket message of `size` bytes of text from a client, and the frame that sends it back."""
+    kernel, done = backend.module("kernels.masking"), backend.module("kernels.grammar").DONE
+    key = bytes.fromhex("37fa213d")
+    head = bytearray(kernel.frame_head(1, size, True, False))
+    head[1] |= 0x80
+    frame = bytes(head) + key + kernel.mask(b"x" * size, key, 0)
+    buffer, parsed = backend.module("kernels.buffer").InputBuffer(), kernel.FrameHead()
+
+    async def operate(number: int) -> None:
+        parse, take_text, encode_text = parsed.parse, kernel.take_text, kernel.encode_text
+        for _ in range(number):
+            buffer.feed(frame)
+            if parse(buffer) != done:
+                raise AssertionError("the head was refused")
+            encode_text(take_text(buffer, parsed, parsed.length))
+
+    return operate
+
+
 def service(backend: Backend, handler: Any) -> Any:
     """What a server's connections share, with defaults but for the limit of requests per connection."""
     limits = backend.module("http.limits")
@@ -256,6 +276,8 @@ CASES: dict[str, Callable[[Backend], Operation]] = {
     "environ browser": lambda backend: head_fact(backend, LARGE_HEAD, "environ"),
     "response head": encode,
     "chunk 1 KiB": chunks,
+    "frame 32 B": lambda backend: frames(backend, 32),
+    "frame 16 KiB": lambda backend: frames(backend, 16384),
 }
 
 

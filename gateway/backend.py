@@ -49,7 +49,7 @@ def compiled_names() -> set[str]:
 
 
 class Backend:
-    """One build of the request path. Its attributes are its rooms: `asgi`, `http`, `http1`, `io`, `kernels`, `wsgi`."""
+    """One build of the request path. Its attributes are its rooms: `asgi`, `http`, `http1`, `kernels` and so on."""
 
     def __init__(self, name: str) -> None:
         if name not in (CORE, SPEEDUPS):

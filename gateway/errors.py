@@ -52,7 +52,7 @@ class BindError(GatewayError, OSError):
 
 
 class ProtocolError(GatewayError):
-    """A rule of the protocol was broken. `status` is the HTTP status code that answers it."""
+    """A rule of the protocol was broken. `status` answers it: an HTTP status code, or a WebSocket close code."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -60,10 +60,14 @@ class ProtocolError(GatewayError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke a rule: it gets `status`, and the connection closes."""
+    """The peer broke a rule: it gets `status`, and the connection closes.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    `fields` are (name, value) byte pairs that go with the status, where a rule asks for some.
+    """
+
+    def __init__(self, message: str, status: int = 400, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(message, status)
+        self.fields = fields
 
 
 class LocalProtocolError(ProtocolError):

@@ -118,6 +118,11 @@ def transport_class(build: Backend) -> type:
                 self.scheduled.append(connection)
                 return 0
 
+            def switch(self, connection: Any) -> int:
+                self.events.append("switch")
+                self.connection = connection
+                return 0
+
         _transports[build.name] = FakeTransport
     return _transports[build.name]
 
@@ -162,10 +167,16 @@ class Wire:
         """A further connection to the same service; the earlier one must be gone."""
         self.transport = transport_class(self.build)()
         connection_class = self.build.module("http1.connection").HTTP1Connection
-        self.connection = connection_class(self.service, self.transport, self.client, ("192.0.2.2", 80), "http")
-        self.transport.connection = self.connection
+        self.transport.connection = connection_class(
+            self.service, self.transport, self.client, ("192.0.2.2", 80), "http"
+        )
         self.gone = False
         self.connection.opened()
+
+    @property
+    def connection(self) -> Any:
+        """What the transport has for a connection: another one after a switch of protocols."""
+        return self.transport.connection
 
     async def turns(self, count: int = 4) -> None:
         """Let the loop go round, with the turns the connection asked for."""
@@ -177,6 +188,11 @@ class Wire:
 
     async def feed(self, data: bytes) -> None:
         self.connection.feed(data)
+        await self.turns()
+
+    async def arrive(self, data: bytes) -> None:
+        """As `feed`, from a callback of the loop, as transports do: no task is running then."""
+        asyncio.get_running_loop().call_soon(self.connection.feed, data)
         await self.turns()
 
     async def feed_bytewise(self, data: bytes) -> None:
@@ -213,6 +229,16 @@ class Wire:
     @property
     def events(self) -> list[str]:
         return self.transport.events  # type: ignore[no-any-return]
+
+
+def websocket_wire(
+    build: Backend, app: Callable[..., Awaitable[None]], *, deflate: dict[str, int] | None = None, **options: Any
+) -> Wire:
+    """A `Wire` on which requests for a WebSocket are taken as such. `deflate`: what DeflateSettings has, None for none."""
+    wire = Wire(build, app, **options)
+    settings = None if deflate is None else build.module("websocket.deflate").DeflateSettings(**deflate)
+    wire.service.upgrade = build.module("websocket.connection").WebSocketUpgrade(wire.service, settings)
+    return wire
 
 
 def run(main: Callable[[], Awaitable[Any]], timeout: float = 20.0) -> Any:

@@ -601,7 +601,7 @@ OPTIONS: tuple[Option, ...] = (
         "ws_max_fragments",
         "websocket_fragments",
         131072,
-        "frames that one message may come in; above it the connection closes with 1008",
+        "frames that one message may come in; above it the connection closes with 1009",
         group="WebSocket",
     ),
     size(
@@ -647,7 +647,7 @@ OPTIONS: tuple[Option, ...] = (
         "enough for 4 KiB windows, 320K for the largest. Taken with the first compressed message",
         "WebSocket",
         unit="bytes",
-        minimum=20480,
+        minimum=24576,
     ),
     size(
         "ws_deflate_min_size",

@@ -56,6 +56,8 @@ def choose_backend(config: Config, loaded: loader.LoadedApp, loggers: log.Logger
     """The build of the request path, for what this server uses of it; the rest is not even loaded."""
     modules = ["http1.connection", "io.poller"]
     modules += ["asgi.cycle"] if loaded.interface == "asgi" else ["wsgi.task", "wsgi.errors", "wsgi.executor"]
+    if loaded.interface == "asgi" and config.websocket.enabled:
+        modules += ["websocket.connection"]
     if loaded.interface == "wsgi" and config.wsgi.threads:
         modules.append("kernels.queue")
     if forwarding(config.forwarded):
@@ -147,6 +149,18 @@ def make_service(backend: Backend, config: Config, handler: Any, logger: logging
         header_map=getattr(service, f"HEADER_MAP_{response.header_map.upper()}"),
         root_path=config.application.root_path,
     )
+
+
+def make_upgrade(backend: Backend, config: Config, service: Any) -> Any:
+    """What answers WebSocket handshakes, or None: then they are ordinary requests."""
+    settings = config.websocket
+    if not settings.enabled:
+        return None
+    deflate = None
+    if settings.ws_per_message_deflate:
+        make = backend.module("websocket.deflate").DeflateSettings
+        deflate = make(memory=settings.ws_deflate_memory, min_size=settings.ws_deflate_min_size)
+    return backend.module("websocket.connection").WebSocketUpgrade(service, deflate)
 
 
 def make_poller(

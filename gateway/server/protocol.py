@@ -161,12 +161,17 @@ class Protocol(asyncio.Protocol):
         self.data_received = self.connection.feed  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport.attach(transport, self.connection)
+        self.transport.attach(transport, self)
         self.acceptor.protocols.add(self)
         self.connection.opened()
         if self.acceptor.closed:
             # A handshake that came to its end after everything else.
             self.transport.abort()
+
+    def switch(self, connection: Any) -> None:
+        """Everything goes to `connection` from now on."""
+        self.connection = connection
+        self.data_received = connection.feed  # type: ignore[method-assign]
 
     def eof_received(self) -> bool:
         self.transport.ended = True

@@ -42,6 +42,7 @@ from .assembly import (
     make_pool,
     make_service,
     make_tls,
+    make_upgrade,
     make_wsgi_handler,
     program_loggers,
 )
@@ -297,6 +298,8 @@ class Server:
             handler = make_wsgi_handler(self.backend, config, self.loaded.app, self.pool, self.log)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
         self.service = make_service(self.backend, config, handler, self.log, self._access_log.logger)
+        if self.loaded.interface == "asgi":
+            self.service.upgrade = make_upgrade(self.backend, config, self.service)
         self.poller = make_poller(self.backend, config, loop, self.service, self.log)
         if self.poller is not None and self.pool is not None:
             self.poller.executor = self.pool.executor
@@ -463,8 +466,6 @@ class Server:
             self.service,
             self.pool,
             self._at_once,
-            state_idle=self.backend.module("http1.state").IDLE,
-            state_lingering=self.backend.module("http1.state").LINGER,
             leave_queue=self._leave_queue,
             log=self.log,
         )

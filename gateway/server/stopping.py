@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .listener import Listener
@@ -36,8 +36,7 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads. `at_once`, when set, cuts the waiting short. `state_idle` is the state of a
-    connection between two requests, `state_lingering` the one from which on it only waits for the client to close.
+    `pool` is None without threads. `at_once`, when set, cuts the waiting short.
     """
 
     def __init__(
@@ -48,8 +47,6 @@ class Drain:
         pool: Any,
         at_once: asyncio.Event,
         *,
-        state_idle: int,
-        state_lingering: int,
         leave_queue: bool = False,
         log: logging.Logger,
     ) -> None:
@@ -58,8 +55,6 @@ class Drain:
         self.service = service
         self.pool = pool
         self.at_once = at_once
-        self.state_idle = state_idle
-        self.state_lingering = state_lingering
         self.leave_queue = leave_queue
         self.log = log
         self._told: set[Protocol] = set()
@@ -97,9 +92,10 @@ class Drain:
         """Tell connections to end, each once; those from which a request is expected are given the time."""
         for protocol in tuple(self.acceptor.protocols):
             connection = protocol.connection
-            fresh = connection.requests == 0 and now - protocol.since < FRESH
-            expected = fresh or (self.leave_queue and connection.state == self.state_idle)
-            if protocol in self._told or (expected and not all_of_them):
+            fresh = now - protocol.since < FRESH and connection.fresh()
+            # Between two requests: the next one may be on its way.
+            idle = self.leave_queue and not connection.describe() and not connection.lingering()
+            if protocol in self._told or ((fresh or idle) and not all_of_them):
                 continue
             self._told.add(protocol)
             connection.shutdown()
@@ -124,7 +120,7 @@ class Drain:
             not (self._starting() or self._applications())
             and bool(self.acceptor.protocols)
             and all(
-                protocol.connection.state >= self.state_lingering and not protocol.transport.buffered()
+                protocol.connection.lingering() and not protocol.transport.buffered()
                 for protocol in self.acceptor.protocols
             )
         )
@@ -139,8 +135,9 @@ class Drain:
                 "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
             )
         for protocol in tuple(self.acceptor.protocols):
-            for line in running_request(protocol.connection):
-                self.log.warning("Cut off: %s", line)
+            what = protocol.connection.describe()
+            if what:
+                self.log.warning("Cut off: %s", what)
             try:
                 protocol.connection.abort_requests()
             except Exception:
@@ -157,13 +154,3 @@ class Drain:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.at_once.wait()
-
-
-def running_request(connection: Any) -> Iterator[str]:
-    """The request a connection is serving, for the log. The query may hold secrets and is left out."""
-    stream = connection.stream
-    if stream is not None:
-        head = stream.head
-        client = stream.client
-        peer = f"{client[0]}:{client[1]}" if client else "a Unix socket"
-        yield f"{head.method} {head.raw_path.decode('latin-1')} of {peer}"

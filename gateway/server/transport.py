@@ -53,6 +53,7 @@ def transport_class(base: Any) -> Any:
             "high_water",
             "loop",
             "paused",
+            "protocol",
             "sendfile",
             "transport",
             "writing_paused",
@@ -71,15 +72,17 @@ def transport_class(base: Any) -> Any:
             self.sendfile = sendfile
             self.connection: Any = None
             self.transport: Any = None
+            self.protocol: Any = None
             self.file: FileSender | None = None
             self.paused = False
             self.ended = False
             self.writing_paused = False
 
-        def attach(self, transport: Any, connection: Any) -> None:
+        def attach(self, transport: Any, protocol: Any) -> None:
             """The connection is made."""
             self.transport = transport
-            self.connection = connection
+            self.protocol = protocol
+            self.connection = protocol.connection
             transport.set_write_buffer_limits(self.high_water)
 
         def detach(self) -> None:
@@ -88,6 +91,7 @@ def transport_class(base: Any) -> Any:
                 self.file.stop()
                 self.file = None
             self.connection = None
+            self.protocol = None
 
         def write(self, data: bytes) -> int:
             # After a reset, `lost` comes a turn later; asyncio would log every write until then.
@@ -158,6 +162,13 @@ def transport_class(base: Any) -> Any:
 
         def schedule(self, connection: Any) -> int:
             self.loop.call_soon(connection.resume, context=self.context)
+            return 0
+
+        def switch(self, connection: Any) -> int:
+            self.connection = connection
+            self.protocol.switch(connection)
+            # uvloop's transport has kept the methods of the protocol.
+            self.transport.set_protocol(self.protocol)
             return 0
 
     return StreamTransport

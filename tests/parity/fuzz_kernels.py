@@ -1,6 +1,6 @@
-"""Differential fuzzing of the kernels `fields` and `chunked`: both twins get the same input and must say the same.
+"""Differential fuzzing of the kernels `fields`, `chunked` and `masking`: the same input to both twins, the same out of both.
 
-The suite runs a few thousand cases with fixed seeds (test_fields_parity.py, test_chunked_parity.py). Longer::
+The suite runs a few thousand cases with fixed seeds (test_fields_parity.py and its like). Longer::
 
     python -m tests.parity.fuzz_kernels --seconds 600 [--seed 1]
 
@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+from gateway.core.kernels.grammar import DONE
 
 FACTS = (
     "connection_options",
@@ -271,6 +273,132 @@ def compare_chunked(
     )
 
 
+# Masking.
+
+PIECES_OF_TEXT = [
+    b"a", b"text ", b"0123456789abcdef" * 9, "\xe9".encode(), "\u20ac".encode(), "\U0001f600".encode(), "\ud7ff\ue000".encode(),
+    b"\x80", b"\xbf", b"\xc0", b"\xc2", b"\xe0\x9f", b"\xe2\x82", b"\xed\xa0", b"\xed\x9f", b"\xf0\x8f", b"\xf0\x90", b"\xf4\x90",
+    b"\xf4\x8f\xbf", b"\xf5", b"\xff", b"\0",
+]  # fmt: skip
+SIZES = [0, 0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 63, 64, 65, 124, 125, 126, 127, 255, 256, 257, 1000]
+
+
+def make_payload(rng: random.Random) -> bytes:
+    kind = rng.random()
+    if kind < 0.2:
+        return rng.randbytes(rng.choice(SIZES))
+    if kind < 0.5:
+        return b"x" * rng.choice(SIZES)
+    # The first seven are text.
+    choices = PIECES_OF_TEXT[: rng.choice([1, 7, 7, len(PIECES_OF_TEXT)])]
+    return b"".join(rng.choices(choices, k=rng.choice([1, 2, 5, 20])))
+
+
+def make_frames(rng: random.Random) -> bytes:
+    """Frames, their lengths now and then given in more bytes than need be, or wrong; and what a mutation makes of them."""
+    data = bytearray()
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        payload = make_payload(rng)
+        key = rng.choice([b"", bytes(4), rng.randbytes(4), rng.randbytes(4)])
+        least = 0 if len(payload) < 126 else 2 if len(payload) < 65536 else 8
+        width = rng.choice([least] * 6 + [8, max(least, 2)])
+        length = rng.choice([len(payload)] * 20 + [len(payload) + 1, 2 ** (8 * width) - 1, 2 ** (8 * width) // 2])
+        mark = {0: min(length, 125), 2: 126, 8: 127}[width]
+        data += bytes((rng.choice([0x81, 0x01, 0x80, 0x82, 0xC1, rng.randrange(256)]), mark | (128 if key else 0)))
+        data += length.to_bytes(width + 1, "big")[1:] + key
+        data += bytes(byte ^ key[index % 4] for index, byte in enumerate(payload)) if key else payload
+    if rng.random() < 0.2:
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    if rng.random() < 0.2:
+        del data[rng.randrange(len(data)) :]
+    return bytes(data)
+
+
+def observe_frames(module: ModuleType, buffer: ModuleType, pieces: list[bytes], seed: int) -> dict[str, Any]:
+    """Feed `pieces`, and take every payload as it comes, a few bytes at a time."""
+    rng = random.Random(seed)
+    received, head, check = buffer.InputBuffer(), module.FrameHead(), module.TextCheck()
+    frames: list[list[Any]] = []
+    checks = []
+    remaining = 0
+    for piece in pieces:
+        received.feed(piece)
+        while True:
+            if remaining == 0:
+                if head.parse(received) != DONE:
+                    break
+                facts = (head.fin, head.rsv, head.opcode, head.masked, head.length, head.minimal, head.key)
+                frames.append([facts, b"", True])
+                remaining = max(head.length, 0)
+                check.reset()
+                continue
+            size = min(remaining, rng.choice([1, 2, 3, 5, 8, 100, 2**40, 2**63 - 1]))
+            taken = module.take_payload(received, head, len(frames[-1][1]), size)
+            if not taken:
+                break
+            frames[-1][1] += taken
+            checks.append(check.feed(taken))
+            frames[-1][2] = check.complete()
+            remaining -= len(taken)
+    return {"frames": frames, "checks": checks, "left": received.available(), "remaining": remaining}
+
+
+def observe_texts(module: ModuleType, buffer: ModuleType, data: bytes) -> dict[str, Any]:
+    """Every whole payload as text; of the last one, what is there."""
+    received, head = buffer.InputBuffer(), module.FrameHead()
+    received.feed(data)
+    texts = []
+    while head.parse(received) == DONE:
+        texts.append(module.take_text(received, head, head.length))
+    return {"texts": texts, "left": received.available()}
+
+
+def observe_encoded(module: ModuleType, seed: int) -> dict[str, Any]:
+    rng = random.Random(seed)
+    data = make_payload(rng) * rng.choice([1, 1, 1, 70])
+    text = mutate_text(rng, data.decode(errors="replace"))
+    flags = (bool(rng.randrange(2)), bool(rng.randrange(2)))
+    length = rng.choice([len(data), rng.getrandbits(rng.randrange(64))])
+    seen: dict[str, Any] = {
+        "frame": module.encode_frame(rng.randrange(16), data, *flags),
+        "head": module.frame_head(rng.randrange(16), length, *flags),
+        "masked": module.mask(data, rng.randbytes(4), rng.getrandbits(rng.randrange(64))),
+    }
+    try:
+        seen["text"] = module.encode_text(text)
+    except UnicodeEncodeError as error:
+        seen["raised"] = str(error)
+    return seen
+
+
+def compare_masking(left: ModuleType, right: ModuleType, seed: int) -> str:
+    """What `left` and `right`, or one of them for different splits, disagree about; "" if nothing."""
+    left_buffer, right_buffer = kernel("core", "buffer"), kernel("_speedups", "buffer")
+    rng = random.Random(seed)
+    data = make_frames(rng)
+    whole: dict[str, Any] | None = None
+    for pieces in ([data], [data[i : i + 1] for i in range(len(data))], random_splits(rng, data)):
+        what = f"frames {pieces}"
+        one = observe_frames(left, left_buffer, pieces, seed)
+        found = difference(one, observe_frames(right, right_buffer, pieces, seed), what)
+        if found:
+            return found
+        # How much of a payload comes at a time depends on the splits, and nothing else does.
+        del one["checks"]
+        found = difference(whole, one, f"whole and split: {what}") if whole is not None else ""
+        if found:
+            return found
+        whole = one
+    texts = observe_texts(left, left_buffer, data)
+    found = difference(texts, observe_texts(right, right_buffer, data), f"texts {data!r}")
+    if found:
+        return found
+    assert whole is not None
+    decoded = [payload.decode() if complete else None for _, payload, complete in whole["frames"]]
+    found = difference({"texts": texts["texts"]}, {"texts": decoded}, f"text and payload {data!r}")
+    return found or difference(observe_encoded(left, seed), observe_encoded(right, seed), "encoded")
+
+
 def difference(left: dict[str, Any], right: dict[str, Any], what: str) -> str:
     lines = [f"  {key}: {left.get(key)!r} != {right.get(key)!r}" for key in left if left.get(key) != right.get(key)]
     if left.keys() != right.keys():
@@ -279,7 +407,7 @@ def difference(left: dict[str, Any], right: dict[str, Any], what: str) -> str:
 
 
 Compare = Callable[[ModuleType, ModuleType, int], str]
-KERNELS: dict[str, Compare] = {"fields": compare_fields, "chunked": compare_chunked}
+KERNELS: dict[str, Compare] = {"fields": compare_fields, "chunked": compare_chunked, "masking": compare_masking}
 
 
 def main() -> int:

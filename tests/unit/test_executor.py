@@ -33,7 +33,7 @@ def test_everything_happens_at_once(build: Backend) -> None:
     assert executor.submit(task) is True
     executor.post(task)
     executor.defer(task)
-    assert (executor.drain(), executor.withdraw(task)) == (0, 0)
+    assert (executor.drain(), executor.withdraw(task), executor.crowded()) == (0, 0, False)
     assert seen == ["run", "step", "step"]
 
 

@@ -99,9 +99,10 @@ def test_the_limit_counts_what_no_idle_thread_will_take(build: Backend) -> None:
             assert queue.push(work(block))
         for _ in range(2):
             assert began.acquire(timeout=TIMEOUT)
-        assert (queue.busy, queue.queued) == (2, 0)
+        assert (queue.busy, queue.queued, queue.waiting()) == (2, 0, False)
         waiting = [work(), work()]
         assert [queue.push(task) for task in waiting] == [True, True]
+        assert queue.waiting()
         assert not queue.push(work())
         assert queue.remove(waiting[0])
         assert not queue.remove(waiting[0])

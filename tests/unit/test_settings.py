@@ -99,7 +99,7 @@ def test_websocket():
     assert not config.websocket.ws_per_message_deflate
     assert Config().websocket.enabled
     # Less than the smallest windows take.
-    assert error(ws_deflate_memory="16K") == "keyword ws_deflate_memory: 16K is too small; at least 20480 bytes"
+    assert error(ws_deflate_memory="16K") == "keyword ws_deflate_memory: 16K is too small; at least 24576 bytes"
     assert "did you mean none" in error(ws="nome")
 
 

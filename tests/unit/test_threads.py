@@ -235,9 +235,12 @@ def test_what_is_deferred_wakes_nobody_and_is_not_lost(build: Backend) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert not stepped
+        assert not pool.executor.crowded()
         # In order, with the first that wakes the loop.
         pool.executor.post(fake(None, lambda task: stepped.append("posted")))
+        assert pool.executor.crowded()
         await eventually(lambda: stepped == ["deferred", "posted"])
+        assert not pool.executor.crowded()
         pool.executor.defer(fake(None, lambda task: stepped.append("by hand")))
         pool.drain()
         assert stepped[-1] == "by hand"

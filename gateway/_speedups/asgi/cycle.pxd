@@ -1,6 +1,8 @@
 from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scope
+from gateway._speedups.asgi.websocket cimport WebSocketCycle, websocket_scope
 from gateway._speedups.http.fields cimport response_block, trailer_block
 from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.http.websocket cimport WebSocketStream
 from gateway._speedups.kernels.base cimport Handler, Responder, Stream, bind
 from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready, task_options
 from gateway._speedups.kernels.fields cimport FieldBlock
@@ -8,7 +10,7 @@ from gateway._speedups.kernels.fields cimport FieldBlock
 cimport cython
 
 cdef long long BURST, MESSAGE_COST
-cdef object READY, YIELD, RECEIVE, SEND
+cdef object READY, YIELD, RECEIVE, SEND, WEBSOCKET_RECEIVE, WEBSOCKET_SEND
 
 
 cdef class ASGIHandler(Handler):
@@ -21,6 +23,8 @@ cdef class ASGIHandler(Handler):
 
     @cython.locals(exchange=HTTPStream, cycle=ASGICycle, scope=dict)
     cpdef Responder open(self, Stream stream)
+    @cython.locals(socket=WebSocketStream, cycle=WebSocketCycle, scope=dict)
+    cpdef Responder open_websocket(self, Stream stream)
     cpdef Py_ssize_t active(self) except -1
     cpdef int cancel_all(self) except -1
 

@@ -1,5 +1,5 @@
 from gateway._speedups.http.limits cimport Limits, Timeouts
-from gateway._speedups.kernels.base cimport AccessLog, Clock, Handler
+from gateway._speedups.kernels.base cimport AccessLog, Clock, Handler, Upgrade
 from gateway._speedups.kernels.fields cimport FieldBlock
 
 cimport cython
@@ -12,6 +12,7 @@ cdef class Service:
     cdef readonly Timeouts timeouts
     cdef readonly Clock clock
     cdef public Handler handler
+    cdef public Upgrade upgrade
     cdef readonly object log, forwarded
     cdef readonly AccessLog access_log
     cdef readonly str root_path
@@ -28,6 +29,7 @@ cdef class Service:
     cpdef bytes own_fields(self, int seen)
 
 
+cpdef str peer_name(object client)
 @cython.locals(date=tuple)
 cpdef bytes imf_fixdate(long long moment)
 @cython.locals(block=FieldBlock)

@@ -54,6 +54,7 @@ cdef class HTTPStream(Stream):
     @cython.locals(room=cython.longlong)
     cpdef int send_file(self, int descriptor, long long offset, long long count, bint more) except -1
     cpdef int send_trailers(self, object block) except -1
+    cpdef int switched(self, FieldBlock block) except -1
     @cython.locals(fields=list)
     cpdef int fail(self, int status) except -1
     cpdef int abort(self) except -1

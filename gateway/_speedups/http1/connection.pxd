@@ -1,7 +1,7 @@
 from gateway._speedups.http.fields cimport check_request, head_error, response_block
 from gateway._speedups.http.framing cimport request_framing
 from gateway._speedups.http.limits cimport Limits, Timeouts
-from gateway._speedups.http.service cimport Service
+from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text, status_line
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http1.content cimport RequestContent
@@ -16,7 +16,7 @@ from gateway._speedups.kernels.head cimport RequestHead
 cimport cython
 
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE
-cdef int IDLE, HEAD, EXCHANGE, DRAIN, LINGER, CLOSED
+cdef int IDLE, HEAD, EXCHANGE, DRAIN, LINGER, CLOSED, SWITCHED, F_DATE, F_SERVER
 cdef int NEED_DATA, DONE, EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE
 cdef int PARSE_STEP, SEND_NOW_SIZE
 
@@ -68,6 +68,11 @@ cdef class HTTP1Connection(Connection):
     @cython.locals(stream=HTTPStream)
     cpdef int abort_requests(self) except -1
 
+    cpdef bint fresh(self) except -1
+    cpdef bint lingering(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cpdef str describe(self)
+
     @cython.locals(burst=cython.longlong)
     cdef int run(self) except -1
     @cython.locals(head=RequestHead, limits=Limits, code=int, framing=int)
@@ -110,6 +115,8 @@ cdef class HTTP1Connection(Connection):
     cpdef int body_consumed(self, Stream stream) except -1
     @cython.locals(current=HTTPStream)
     cpdef int abort_stream(self, Stream stream) except -1
+    @cython.locals(current=HTTPStream, fields=FieldBlock, service=Service)
+    cpdef int switch_protocols(self, Stream stream, bytes lines, object block, Connection successor) except -1
     @cython.locals(close=bint, too_much=bint)
     cdef int begin_response(self, HTTPStream stream, bytes data, bint complete, long long file_size) except -1
 

@@ -43,6 +43,8 @@ cdef class SocketTransport(Transport):
     @cython.locals(sent=Py_ssize_t, socket=Socket)
     cpdef Py_ssize_t send_now(self, bytes data) except -9
 
+    cpdef int switch(self, Connection connection) except -1
+
     cdef int handle(self, unsigned int events) except -1
     cdef int step(self, Connection connection) except -1
     @cython.locals(connection=Connection)

@@ -31,6 +31,7 @@ cdef class Transport:
     cpdef int send_file(self, int descriptor, long long offset, long long count) except -1
     cpdef long long file_progress(self) except -1
     cpdef int schedule(self, Connection connection) except -1
+    cpdef int switch(self, Connection connection) except -1
 
 
 cdef class Connection:
@@ -48,6 +49,9 @@ cdef class Connection:
     cpdef int tick(self, double now) except -1
     cpdef int shutdown(self) except -1
     cpdef int abort_requests(self) except -1
+    cpdef bint fresh(self) except -1
+    cpdef bint lingering(self) except -1
+    cpdef str describe(self)
     cpdef int send_informational(self, Stream stream, int status, object block) except -1
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
     cpdef object send_now(self, Stream stream, bytes data, bint more)
@@ -58,6 +62,12 @@ cdef class Connection:
     cpdef int read_body(self, Stream stream) except -1
     cpdef int body_consumed(self, Stream stream) except -1
     cpdef int abort_stream(self, Stream stream) except -1
+    cpdef int switch_protocols(self, Stream stream, bytes lines, object block, Connection successor) except -1
+    cpdef int take_over(self, Transport transport) except -1
+    cpdef int accept_websocket(self, Stream stream, object subprotocol, object fields) except -1
+    cpdef int send_message(self, Stream stream, object message) except -1
+    cpdef int close_websocket(self, Stream stream, int code, str reason) except -1
+    cpdef int messages_taken(self, Stream stream) except -1
 
 
 cdef class Stream:
@@ -82,6 +92,12 @@ cdef class AccessLog:
 
 cdef class Handler:
     cpdef Responder open(self, Stream stream)
+    cpdef Responder open_websocket(self, Stream stream)
+
+
+cdef class Upgrade:
+    cpdef bint wanted(self, Stream stream) except -1
+    cpdef int open(self, Stream stream) except -1
 
 
 cdef class Task(Responder):
@@ -94,4 +110,5 @@ cdef class Executor:
     cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1
     cpdef int defer(self, Task task) except -1
+    cpdef bint crowded(self) except -1
     cpdef int drain(self) except -1

@@ -88,6 +88,9 @@ cdef class Transport:
     cpdef int schedule(self, Connection connection) except -1:
         raise NotImplementedError
 
+    cpdef int switch(self, Connection connection) except -1:
+        raise NotImplementedError
+
 
 cdef class Connection:
     cpdef int opened(self) except -1:
@@ -127,6 +130,15 @@ cdef class Connection:
     cpdef int abort_requests(self) except -1:
         raise NotImplementedError
 
+    cpdef bint fresh(self) except -1:
+        raise NotImplementedError
+
+    cpdef bint lingering(self) except -1:
+        raise NotImplementedError
+
+    cpdef str describe(self):
+        raise NotImplementedError
+
     cpdef int send_informational(self, Stream stream, int status, object block) except -1:
         raise NotImplementedError
 
@@ -153,6 +165,24 @@ cdef class Connection:
         raise NotImplementedError
 
     cpdef int abort_stream(self, Stream stream) except -1:
+        raise NotImplementedError
+
+    cpdef int switch_protocols(self, Stream stream, bytes lines, object block, Connection successor) except -1:
+        raise NotImplementedError
+
+    cpdef int take_over(self, Transport transport) except -1:
+        raise NotImplementedError
+
+    cpdef int accept_websocket(self, Stream stream, object subprotocol, object fields) except -1:
+        raise NotImplementedError
+
+    cpdef int send_message(self, Stream stream, object message) except -1:
+        raise NotImplementedError
+
+    cpdef int close_websocket(self, Stream stream, int code, str reason) except -1:
+        raise NotImplementedError
+
+    cpdef int messages_taken(self, Stream stream) except -1:
         raise NotImplementedError
 
 
@@ -192,6 +222,17 @@ cdef class Handler:
     cpdef Responder open(self, Stream stream):
         raise NotImplementedError
 
+    cpdef Responder open_websocket(self, Stream stream):
+        raise NotImplementedError
+
+
+cdef class Upgrade:
+    cpdef bint wanted(self, Stream stream) except -1:
+        raise NotImplementedError
+
+    cpdef int open(self, Stream stream) except -1:
+        raise NotImplementedError
+
 
 cdef class Task(Responder):
     cpdef int run(self) except -1:
@@ -212,6 +253,9 @@ cdef class Executor:
         raise NotImplementedError
 
     cpdef int defer(self, Task task) except -1:
+        raise NotImplementedError
+
+    cpdef bint crowded(self) except -1:
         raise NotImplementedError
 
     cpdef int drain(self) except -1:

@@ -4,6 +4,7 @@ from gateway._speedups.kernels.base cimport Responder
 
 
 cdef class Ready
+cdef class Waiter
 
 
 cdef class Driver(Responder):
@@ -22,6 +23,7 @@ cdef class Driver(Responder):
 cpdef dict task_options(object loop, bint eager)
 cpdef object copy_context(object context)
 cpdef Ready ready(object value)
+cpdef Waiter waiter(object loop)
 
 
 cdef class Ready:
@@ -34,3 +36,12 @@ cdef class Yield:
 
 cdef class _SharedYield:
     pass
+
+
+cdef class Waiter:
+    cdef object _loop, _callback, _context, _message
+    cdef public bint _asyncio_future_blocking
+    cdef bint _done, _cancelled
+
+    cpdef int wake(self) except -1
+    cpdef int wake_now(self) except -1

@@ -2,7 +2,7 @@
 """Compiled twin of gateway/core/kernels/driver.py, where everything is documented."""
 
 import sys
-from asyncio import CancelledError, Task
+from asyncio import CancelledError, Task, current_task
 from collections.abc import Coroutine
 from types import CoroutineType
 
@@ -18,9 +18,12 @@ cdef extern from "Python.h":
     # 1: the coroutine has yielded, 0: it has returned, -1: it has raised.
     int PyIter_Send(object iterator, object value, PyObject **result) except -1
     object PyContext_Copy(object context)
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
 
 cdef object _CancelledError = CancelledError
 cdef object _Task = Task
+cdef object _current_task = current_task
 cdef object _CoroutineType = CoroutineType
 cdef bint _EAGER = sys.version_info >= (3, 12)
 
@@ -232,6 +235,85 @@ cdef class Yield:
 cdef class _SharedYield:
     def __await__(self):
         return Yield.__new__(Yield)
+
+
+cpdef Waiter waiter(object loop):
+    cdef Waiter result = Waiter.__new__(Waiter)
+    result._loop = loop
+    return result
+
+
+cdef class Waiter:
+    def __init__(self, loop):
+        self._loop = loop
+
+    cpdef int wake(self) except -1:
+        if not self._done:
+            self._done = True
+            if self._callback is not None:
+                self._loop.call_soon(self._callback, self, context=self._context)
+                self._callback = None
+        return 0
+
+    cpdef int wake_now(self) except -1:
+        cdef object callback = self._callback
+        if callback is None or self._context is None or _current_task(self._loop) is not None:
+            return self.wake()
+        if not self._done:
+            self._done = True
+            self._callback = None
+            PyContext_Enter(self._context)
+            try:
+                callback(self)
+            finally:
+                PyContext_Exit(self._context)
+        return 0
+
+    def done(self):
+        return self._done
+
+    def cancelled(self):
+        return self._cancelled
+
+    def result(self):
+        if self._cancelled:
+            raise _CancelledError(*(() if self._message is None else (self._message,)))
+
+    def cancel(self, msg=None):
+        if self._done:
+            return False
+        self._cancelled = True
+        self._message = msg
+        self.wake()
+        return True
+
+    def get_loop(self):
+        return self._loop
+
+    def add_done_callback(self, callback, *, context=None):
+        self._callback = callback
+        self._context = context
+        if self._done:
+            self._done = False
+            self.wake()
+
+    def remove_done_callback(self, callback):
+        cdef bint found = self._callback is not None and self._callback == callback
+        if found:
+            self._callback = None
+        return int(found)
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._done:
+            raise StopIteration
+        self._asyncio_future_blocking = True
+        return self
 
 
 READY = Ready(None)

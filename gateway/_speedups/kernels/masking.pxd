@@ -21,10 +21,7 @@ cpdef str take_text(InputBuffer buffer, FrameHead head, Py_ssize_t size)
 
 
 cdef class TextCheck:
-    # Bytes that the current character lacks, and between what the next of them has to be. -1 bytes: the text is wrong.
-    cdef int _missing
-    cdef unsigned char _least
-    cdef unsigned char _most
+    cdef int _state
 
     cpdef bint feed(self, bytes data) except -1
     cpdef bint complete(self) except -1

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Compiled twin of gateway/core/kernels/masking.py, where everything is documented."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from gateway._speedups.kernels.buffer cimport InputBuffer
@@ -12,6 +12,99 @@ from gateway._speedups.kernels.grammar cimport DONE, NEED_DATA, PyUnicode_DATA, 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* Vectors as compilers make them of the machine's, or words. memcpy reads and writes them at any address. */
+    #if defined(__GNUC__) && !defined(GATEWAY_PORTABLE)
+    typedef uint64_t gateway_lane __attribute__((vector_size(16)));
+    #else
+    typedef uint64_t gateway_lane;
+    #endif
+
+    enum { GATEWAY_LANE = sizeof(gateway_lane) };
+
+    static inline int gateway_high_bits(const gateway_lane *lane)
+    {
+        uint64_t words[GATEWAY_LANE / 8], seen = 0;
+        size_t i;
+        memcpy(words, lane, sizeof words);
+        for (i = 0; i < GATEWAY_LANE / 8; i++)
+            seen |= words[i];
+        return (seen & 0x8080808080808080u) != 0;
+    }
+
+    /* Writes `size` bytes of `data` to `to`, masked. Returns whether what was written is ASCII. */
+    static int gateway_mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key)
+    {
+        gateway_lane keys, seen = {0}, a, b, c, d;
+        unsigned char rest = 0;
+        Py_ssize_t i;
+        for (i = 0; i < GATEWAY_LANE; i += 4)
+            memcpy((unsigned char *)&keys + i, key, 4);
+        for (; size >= 4 * GATEWAY_LANE; size -= 4 * GATEWAY_LANE) {
+            memcpy(&a, data, GATEWAY_LANE);
+            memcpy(&b, data + GATEWAY_LANE, GATEWAY_LANE);
+            memcpy(&c, data + 2 * GATEWAY_LANE, GATEWAY_LANE);
+            memcpy(&d, data + 3 * GATEWAY_LANE, GATEWAY_LANE);
+            a ^= keys;
+            b ^= keys;
+            c ^= keys;
+            d ^= keys;
+            seen |= (a | b) | (c | d);
+            memcpy(to, &a, GATEWAY_LANE);
+            memcpy(to + GATEWAY_LANE, &b, GATEWAY_LANE);
+            memcpy(to + 2 * GATEWAY_LANE, &c, GATEWAY_LANE);
+            memcpy(to + 3 * GATEWAY_LANE, &d, GATEWAY_LANE);
+            data += 4 * GATEWAY_LANE;
+            to += 4 * GATEWAY_LANE;
+        }
+        for (; size >= GATEWAY_LANE; size -= GATEWAY_LANE) {
+            memcpy(&a, data, GATEWAY_LANE);
+            a ^= keys;
+            seen |= a;
+            memcpy(to, &a, GATEWAY_LANE);
+            data += GATEWAY_LANE;
+            to += GATEWAY_LANE;
+        }
+        if (size >= 8) {
+            uint64_t word, wide;
+            memcpy(&word, data, 8);
+            memcpy(&wide, &keys, 8);
+            word ^= wide;
+            rest |= (word & 0x8080808080808080u) != 0 ? 0x80 : 0;
+            memcpy(to, &word, 8);
+            data += 8;
+            to += 8;
+            size -= 8;
+        }
+        for (i = 0; i < size; i++) {
+            to[i] = data[i] ^ key[i & 3];
+            rest |= to[i];
+        }
+        return !(gateway_high_bits(&seen) || rest & 0x80);
+    }
+
+    /* How many bytes at the beginning of `data` were found to be ASCII; there may be a few more. */
+    static inline Py_ssize_t gateway_ascii(const unsigned char *data, Py_ssize_t size)
+    {
+        gateway_lane a, b;
+        Py_ssize_t at;
+        for (at = 0; size - at >= 2 * GATEWAY_LANE; at += 2 * GATEWAY_LANE) {
+            memcpy(&a, data + at, GATEWAY_LANE);
+            memcpy(&b, data + at + GATEWAY_LANE, GATEWAY_LANE);
+            a |= b;
+            if (gateway_high_bits(&a))
+                break;
+        }
+        return at;
+    }
+    """
+    bint gateway_mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key) noexcept
+    Py_ssize_t gateway_ascii(const unsigned char *data, Py_ssize_t size) noexcept
+
 cdef enum:
     _KEY_SIZE = 4
     _MAX_HEAD = 10      # of an unmasked frame
@@ -19,9 +112,6 @@ cdef enum:
     _MAX_16_BITS = 65535
     # Text up to this many bytes is unmasked on the stack.
     _SCRATCH = 256
-    _BLOCK = 8          # words
-
-cdef uint64_t _HIGH_BITS = <uint64_t>0x8080808080808080
 
 
 cdef inline void _rotate(unsigned char *rotated, const unsigned char *key, long long offset) noexcept:
@@ -29,46 +119,6 @@ cdef inline void _rotate(unsigned char *rotated, const unsigned char *key, long 
     cdef int i
     for i in range(_KEY_SIZE):
         rotated[i] = key[(i + (offset & 3)) & 3]
-
-
-cdef bint _mask(unsigned char *to, const unsigned char *data, Py_ssize_t size, const unsigned char *key) noexcept:
-    """Write `size` bytes of `data` to `to`, masked. Returns whether what was written is ASCII."""
-    # Blocks of constant size are what compilers make vectors of; memcpy is how to read and write at any address.
-    cdef uint64_t[_BLOCK] block
-    cdef uint64_t wide = 0, word = 0, seen = 0
-    cdef uint32_t narrow = 0, half = 0
-    cdef unsigned char *stop = to + size
-    cdef int i
-    memcpy(&narrow, key, 4)
-    memcpy(&wide, key, 4)
-    memcpy(<unsigned char *>&wide + 4, key, 4)
-    while stop - to >= 8 * _BLOCK:
-        memcpy(block, data, 8 * _BLOCK)
-        for i in range(_BLOCK):
-            block[i] ^= wide
-        for i in range(_BLOCK):
-            seen |= block[i]
-        memcpy(to, block, 8 * _BLOCK)
-        to += 8 * _BLOCK
-        data += 8 * _BLOCK
-    while stop - to >= 8:
-        memcpy(&word, data, 8)
-        word ^= wide
-        seen |= word
-        memcpy(to, &word, 8)
-        to += 8
-        data += 8
-    if stop - to >= 4:
-        memcpy(&half, data, 4)
-        half ^= narrow
-        seen |= half
-        memcpy(to, &half, 4)
-        to += 4
-        data += 4
-    for i in range(<int>(stop - to)):
-        to[i] = data[i] ^ key[i]
-        seen |= to[i]
-    return seen & _HIGH_BITS == 0
 
 
 cdef class FrameHead:
@@ -127,7 +177,7 @@ cpdef bytes take_payload(InputBuffer buffer, FrameHead head, long long offset, P
         return buffer.take(size)
     _rotate(key, head._key, offset)
     payload = PyBytes_FromStringAndSize(NULL, size)
-    _mask(<unsigned char *>PyBytes_AS_STRING(payload), buffer.pointer(), size, key)
+    gateway_mask(<unsigned char *>PyBytes_AS_STRING(payload), buffer.pointer(), size, key)
     buffer.discard(size)
     return payload
 
@@ -145,7 +195,7 @@ cpdef str take_text(InputBuffer buffer, FrameHead head, Py_ssize_t size):
         # Most text is ASCII, and then this is it; else it is memory as good as any.
         text = PyUnicode_New(size, 127)
         data = <unsigned char *>PyUnicode_DATA(text)
-    is_ascii = _mask(data, buffer.pointer(), size, head._key)
+    is_ascii = gateway_mask(data, buffer.pointer(), size, head._key)
     buffer.discard(size)
     if is_ascii:
         return ascii_text(data, size) if text is None else text
@@ -155,43 +205,88 @@ cpdef str take_text(InputBuffer buffer, FrameHead head, Py_ssize_t size):
         return None
 
 
+# States of `TextCheck`: what has to follow. Each is a number of bits, for `_STEPS`.
+cdef enum:
+    _CHARACTER = 0      # or the end
+    _NOTHING = 6        # the text is wrong
+    _ONE_BYTE = 12
+    _TWO_BYTES = 18
+    _THREE_BYTES = 24
+    # After these first bytes the next one has bounds of its own.
+    _AFTER_E0 = 30
+    _AFTER_ED = 36
+    _AFTER_F0 = 42
+    _AFTER_F4 = 48
+    _STATES_END = 54
+    # Bytes gone through one by one before ASCII is looked for again.
+    _STRIDE = 32
+
+# Per byte: the state after it, at the place in the number that the state before it says. Such a step is a shift, and
+# no text can make the processor guess wrong.
+cdef uint64_t[256] _STEPS
+
+
+cdef int _step(int state, int byte) noexcept:
+    """RFC 3629 4."""
+    if state == _CHARACTER:
+        if byte < 0x80:
+            return _CHARACTER
+        if 0xc2 <= byte <= 0xdf:
+            return _ONE_BYTE
+        if 0xe0 <= byte <= 0xef:
+            return _AFTER_E0 if byte == 0xe0 else _AFTER_ED if byte == 0xed else _TWO_BYTES
+        if 0xf0 <= byte <= 0xf4:
+            return _AFTER_F0 if byte == 0xf0 else _AFTER_F4 if byte == 0xf4 else _THREE_BYTES
+    elif state == _ONE_BYTE and 0x80 <= byte <= 0xbf:
+        return _CHARACTER
+    elif state == _TWO_BYTES and 0x80 <= byte <= 0xbf:
+        return _ONE_BYTE
+    elif state == _THREE_BYTES and 0x80 <= byte <= 0xbf:
+        return _TWO_BYTES
+    elif state == _AFTER_E0 and 0xa0 <= byte <= 0xbf:
+        return _ONE_BYTE
+    elif state == _AFTER_ED and 0x80 <= byte <= 0x9f:
+        return _ONE_BYTE
+    elif state == _AFTER_F0 and 0x90 <= byte <= 0xbf:
+        return _TWO_BYTES
+    elif state == _AFTER_F4 and 0x80 <= byte <= 0x8f:
+        return _TWO_BYTES
+    return _NOTHING
+
+
+cdef void _fill_steps() noexcept:
+    cdef int byte, state
+    for byte in range(256):
+        _STEPS[byte] = 0
+        for state in range(0, _STATES_END, 6):
+            _STEPS[byte] |= <uint64_t>_step(state, byte) << state
+
+
+_fill_steps()
+
+
 cdef class TextCheck:
     cpdef bint feed(self, bytes data) except -1:
+        cdef Py_ssize_t size = len(data)
         cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(data)
-        cdef const unsigned char *stop = at + PyBytes_GET_SIZE(data)
-        cdef uint64_t word = 0
-        cdef int missing = self._missing
-        cdef unsigned char least = self._least, most = self._most
-        cdef unsigned char byte
-        while missing >= 0 and at < stop:
-            byte = at[0]
-            at += 1
-            if missing:
-                missing = missing - 1 if least <= byte <= most else -1
-                least, most = 0x80, 0xbf
-            elif byte < 0x80:
-                while stop - at >= 8:
-                    memcpy(&word, at, 8)
-                    if word & _HIGH_BITS:
-                        break
-                    at += 8
-            # RFC 3629 4: what may follow a first byte. Only the byte after it has bounds of its own.
-            elif 0xc2 <= byte <= 0xdf:
-                missing, least, most = 1, 0x80, 0xbf
-            elif 0xe0 <= byte <= 0xef:
-                missing, least, most = 2, 0xa0 if byte == 0xe0 else 0x80, 0x9f if byte == 0xed else 0xbf
-            elif 0xf0 <= byte <= 0xf4:
-                missing, least, most = 3, 0x90 if byte == 0xf0 else 0x80, 0x8f if byte == 0xf4 else 0xbf
-            else:
-                missing = -1
-        self._missing, self._least, self._most = missing, least, most
-        return missing >= 0
+        cdef const unsigned char *stop = at + size
+        cdef const unsigned char *pause
+        cdef uint64_t state = <uint64_t>self._state
+        while at < stop:
+            if state & 63 == _CHARACTER:
+                at += gateway_ascii(at, stop - at)
+            pause = at + _STRIDE if stop - at > _STRIDE else stop
+            while at < pause:
+                state = _STEPS[at[0]] >> (state & 63)
+                at += 1
+        self._state = <int>(state & 63)
+        return self._state != _NOTHING
 
     cpdef bint complete(self) except -1:
-        return self._missing == 0
+        return self._state == _CHARACTER
 
     cpdef int reset(self) except -1:
-        self._missing = 0
+        self._state = _CHARACTER
         return 0
 
 
@@ -234,7 +329,9 @@ cpdef bytes frame_head(int opcode, long long length, bint fin, bint rsv1):
 
 
 cpdef bytes encode_frame(int opcode, bytes data, bint fin, bint rsv1):
-    return _frame(opcode, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), fin, rsv1)
+    # `len` and not the macro: it refuses None.
+    cdef Py_ssize_t size = len(data)
+    return _frame(opcode, PyBytes_AS_STRING(data), size, fin, rsv1)
 
 
 cpdef bytes encode_text(object text):
@@ -254,5 +351,6 @@ cpdef bytes mask(bytes data, bytes key, long long offset):
         return b""
     _rotate(rotated, <const unsigned char *>PyBytes_AS_STRING(key), offset)
     masked = PyBytes_FromStringAndSize(NULL, size)
-    _mask(<unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
+    gateway_mask(
+        <unsigned char *>PyBytes_AS_STRING(masked), <const unsigned char *>PyBytes_AS_STRING(data), size, rotated)
     return masked

@@ -37,6 +37,7 @@ cdef class WorkQueue:
     cdef Py_ssize_t *_idle
     cdef Py_ssize_t _idle_count, _waking
 
+    cpdef bint waiting(self) except -1
     cpdef bint push(self, Task task) except -1
     cpdef bint remove(self, Task task) except -1
     cpdef int close(self) except -1

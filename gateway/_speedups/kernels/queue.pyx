@@ -158,6 +158,9 @@ cdef class WorkQueue:
     def queued(self):
         return self._tasks._count
 
+    cpdef bint waiting(self) except -1:
+        return self._tasks._count > 0
+
     cpdef bint push(self, Task task) except -1:
         cdef Py_ssize_t waiting
         if self._closed:

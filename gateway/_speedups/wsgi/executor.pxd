@@ -13,6 +13,7 @@ cdef class ThreadExecutor(Executor):
     cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1
     cpdef int defer(self, Task task) except -1
+    cpdef bint crowded(self) except -1
     @cython.locals(posted=Mailbox, task=Task)
     cpdef int drain(self) except -1
 
@@ -24,4 +25,5 @@ cdef class InlineExecutor(Executor):
     cpdef int withdraw(self, Task task) except -1
     cpdef int post(self, Task task) except -1
     cpdef int defer(self, Task task) except -1
+    cpdef bint crowded(self) except -1
     cpdef int drain(self) except -1

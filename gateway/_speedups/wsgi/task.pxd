@@ -1,7 +1,7 @@
 from gateway._speedups.http.limits cimport Limits
 from gateway._speedups.http.service cimport Service
 from gateway._speedups.http.stream cimport HTTPStream
-from gateway._speedups.kernels.base cimport Executor, Handler, Responder, Stream, bind
+from gateway._speedups.kernels.base cimport Executor, Handler, Responder, Stream, bind, monotonic
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.kernels.head cimport RequestHead
 from gateway._speedups.kernels.queue cimport Mutex
@@ -14,7 +14,7 @@ cimport cython
 
 cdef int WAITING, QUEUED, RUNNING, OVER
 cdef object CLIENT_DISCONNECTED, EARLY_HINTS, SEND_TRAILERS
-cdef double NOTE_INTERVAL
+cdef double LONG, NOTE_INTERVAL
 
 
 cdef class WSGIHandler(Handler):
@@ -42,7 +42,7 @@ cdef class WSGITask(ApplicationCall):
     cdef Spool spool
     cdef readonly HTTPStream stream
     cdef long long budget, pending, unsent, taken, offset, count
-    cdef double queued_at
+    cdef double began, queued_at
     cdef bint head_sent, file_begun, posted, deferred, sent_ended
     cdef bint content_ended, brimful, wants, closed, inline, suspended
     cdef readonly int state

@@ -18,9 +18,11 @@ from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_dis
 
 from ..http.fields import response_block, trailer_block
 from ..http.stream import HTTPStream
+from ..http.websocket import WebSocketStream
 from ..kernels.base import Handler, Responder, Stream, bind
 from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
 from .scope import base_scope, http_extensions, http_scope
+from .websocket import WebSocketCycle, websocket_scope
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
@@ -68,11 +70,30 @@ class ASGIHandler(Handler):
         self.cycles.add(cycle)
         try:
             if self.asgi2:
-                awaitable = context.run(call_twice, self.app, scope, cycle)
+                awaitable = context.run(call_app, self.app, True, scope, cycle.receive_event, cycle.send_event)
             elif self.plain:
                 awaitable = context.run(self.app, scope, cycle.receive_event, cycle.send_event)
             else:
                 awaitable = self.app(scope, bind(RECEIVE, cycle), bind(SEND, cycle))
+        except (Exception, SystemExit) as error:
+            cycle.finished(error)
+            return cycle
+        cycle.start(awaitable, context, self.options)
+        return cycle
+
+    def open_websocket(self, stream: Stream) -> Responder:
+        """The same for a WebSocket."""
+        socket: WebSocketStream = stream
+        cycle = WebSocketCycle(self.loop, self.log, self.cycles, socket)
+        socket.responder = cycle
+        socket.exchange.responder = cycle
+        scope = websocket_scope(socket, self.base, self.state)
+        context = copy_context(self.context)
+        self.cycles.add(cycle)
+        receive = bind(WEBSOCKET_RECEIVE, cycle)
+        send = bind(WEBSOCKET_SEND, cycle)
+        try:
+            awaitable = context.run(call_app, self.app, self.asgi2, scope, receive, send)
         except (Exception, SystemExit) as error:
             cycle.finished(error)
             return cycle
@@ -361,11 +382,13 @@ class ASGICycle(Driver):
 # As attributes of a cycle they would be looked up for every request.
 RECEIVE = vars(ASGICycle)["receive_event"]
 SEND = vars(ASGICycle)["send_event"]
+WEBSOCKET_RECEIVE = vars(WebSocketCycle)["receive_event"]
+WEBSOCKET_SEND = vars(WebSocketCycle)["send_event"]
 
 
-def call_twice(app, scope: dict, cycle: ASGICycle):
-    """Call an ASGI 2 application, the double callable."""
-    return app(scope)(cycle.receive_event, cycle.send_event)
+def call_app(app, asgi2: bool, scope: dict, receive, send):
+    """Call the application: the single callable of ASGI 3, or the double one of ASGI 2."""
+    return app(scope)(receive, send) if asgi2 else app(scope, receive, send)
 
 
 def as_bytes(body: object) -> bytes:

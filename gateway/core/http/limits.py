@@ -107,7 +107,7 @@ class Limits:
         self.websocket_message = websocket_message
         # Bytes of a frame's payload, as sent; above it 1009. Off: the message's limit holds for its frames too.
         self.websocket_frame = websocket_frame
-        # Frames of a message; above it 1008. Each may be empty, so that the message's size is no limit for them. Twice
+        # Frames of a message; above it 1009. Each may be empty, so that the message's size is no limit for them. Twice
         # what Autobahn's longest case sends: 4 MiB in frames of 64 bytes.
         self.websocket_fragments = websocket_fragments
         # Bytes of messages held for an application that does not receive; then the peer is paused. One message, of

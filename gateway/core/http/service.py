@@ -1,8 +1,9 @@
 """What all connections of one process share: limits, the application, the clock, and what is counted."""
 
 from time import gmtime
+from typing import Any
 
-from ..kernels.base import AccessLog, Clock, Handler
+from ..kernels.base import AccessLog, Clock, Handler, Upgrade
 from ..kernels.fields import F_DATE, F_SERVER, FIELDS_OK, FieldBlock
 from .limits import Limits, Timeouts
 
@@ -22,7 +23,8 @@ class Service:
     `limits`, `timeouts`: see there. `handler` starts the application. `log` is a `logging.Logger` for errors,
     `access_log` may be None. `forwarded` has `apply(stream)`, or is None. `server_header` is the value of the Server
     field, empty for none (RFC 9110 10.2.4). `extra_fields` are (name, value) byte pairs that every response gets.
-    `root_path` is the prefix the application is mounted at.
+    `root_path` is the prefix the application is mounted at. `upgrade` is set afterwards, where there is another
+    protocol to switch to.
 
     Raises ValueError when `server_header` or `extra_fields` can't be a field.
     """
@@ -46,6 +48,7 @@ class Service:
         "server_line",
         "timeouts",
         "total_requests",
+        "upgrade",
     )
 
     def __init__(
@@ -74,6 +77,7 @@ class Service:
         self.date_header = date_header
         self.header_map = header_map
         self.root_path = root_path
+        self.upgrade: Upgrade | None = None
         self.server_line = encode_own([(b"Server", server_header)] if server_header else [])
         self.extra = encode_own(extra_fields)
         self.connections = 0
@@ -103,6 +107,13 @@ class Service:
         if self.date_header and self.second >= 0 and not (seen & F_DATE):
             lines = b"Date: " + imf_fixdate(self.second) + b"\r\n" + lines
         return lines
+
+
+def peer_name(client: Any) -> str:
+    """A client's address for the log: `client` is a (host, port) tuple, or None."""
+    if client is None:
+        return "a Unix socket"
+    return f"{client[0]}:{client[1]}"
 
 
 def imf_fixdate(moment: int) -> bytes:

@@ -310,6 +310,17 @@ class HTTPStream(Stream):
         self.connection.send_trailers(self, block)
         return 0
 
+    def switched(self, block: FieldBlock) -> int:
+        """The response was a 101 with the fields of `block`, and all that follows is another protocol's. Returns 0."""
+        self.status = 101
+        self.block = block
+        self.no_content = True
+        self.response_started = True
+        self.head_sent = True
+        self.content_done = True
+        self.response_complete = True
+        return 0
+
     def fail(self, status: int) -> int:
         """Answer with an error of our own where nothing was sent yet, else break the response off. Returns 0.
 

@@ -17,18 +17,18 @@ from gateway.errors import LocalProtocolError, RemoteProtocolError
 from ..http.codes import FRAMING_CLOSE
 from ..http.fields import check_request, head_error, response_block
 from ..http.framing import request_framing
-from ..http.service import Service
+from ..http.service import Service, peer_name
 from ..http.status import error_text, status_line
 from ..http.stream import HTTPStream
 from ..kernels.base import Connection, Stream, Transport, monotonic
 from ..kernels.buffer import InputBuffer
 from ..kernels.fieldlines import PreviousFields
-from ..kernels.fields import encode_head
+from ..kernels.fields import F_DATE, F_SERVER, encode_head
 from ..kernels.grammar import DONE, NEED_DATA
 from ..kernels.head import EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE, RequestHead
 from .content import RequestContent
 from .output import ResponseOutput
-from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, allowed
+from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, SWITCHED, allowed
 
 # Bytes of content that a thread may send past the loop: no more than it may send without giving up the GIL.
 SEND_NOW_SIZE = 32768
@@ -258,6 +258,21 @@ class HTTP1Connection(Connection):
         self.abort()
         return 0
 
+    def fresh(self) -> bool:
+        """Whether it has not had a request yet."""
+        return self.requests == 0
+
+    def lingering(self) -> bool:
+        """Whether its last byte is on its way, and it only waits for the peer to close."""
+        return self.state >= LINGER
+
+    def describe(self) -> str:
+        """The request it serves, for the log, or an empty string."""
+        stream = self.stream
+        if stream is None:
+            return ""
+        return f"{stream.head.method} {stream.head.raw_path.decode('latin-1')} of {peer_name(stream.client)}"
+
     # Input.
 
     def run(self) -> int:
@@ -399,7 +414,12 @@ class HTTP1Connection(Connection):
                 return False
             self.set_body_deadline()
         try:
-            service.handler.open(stream)
+            if head.has_upgrade and service.upgrade is not None and service.upgrade.wanted(stream):
+                # What follows is not to be read as a request, whatever becomes of this one.
+                self.close_after = True
+                service.upgrade.open(stream)
+            else:
+                service.handler.open(stream)
         except Exception:
             service.log.exception("Starting the application failed")
             stream.fail(500)
@@ -637,6 +657,33 @@ class HTTP1Connection(Connection):
             self.begin_close()
         return 0
 
+    def switch_protocols(self, stream: Stream, lines: bytes, block: object, successor: Connection) -> int:
+        """Answer with 101 (RFC 9110 15.2.2) and hand over: the transport, and what has arrived behind the request.
+
+        Returns 0. Raises LocalProtocolError while the request's content is incomplete.
+        """
+        current = self.stream
+        if stream is not current or not self.content.complete():
+            raise LocalProtocolError("another protocol can only follow a complete request")
+        fields = block
+        service = self.service
+        prefix = service.own_fields(fields.seen) if fields.seen & (F_DATE | F_SERVER) else service.prefix
+        self.output.write(encode_head(status_line(101, b""), prefix, fields.data, lines, None))
+        current.switched(fields)
+        self.end_exchange(current)
+        self.enter(SWITCHED)
+        self.deadline = 0.0
+        successor.input = self.input
+        self.input = InputBuffer()
+        self.transport.switch(successor)
+        if self.reading_paused:
+            self.reading_paused = False
+            self.transport.resume_reading()
+        successor.take_over(self.transport)
+        if self.peer_eof:
+            successor.eof()
+        return 0
+
     def begin_response(self, stream: HTTPStream, data: bytes, complete: bool, file_size: int) -> int:
         """Send the head and the first part of the content, which is all of it if `complete`. Returns 0.
 
@@ -841,7 +888,4 @@ class HTTP1Connection(Connection):
 
     def peer(self) -> str:
         """The client's address, for the log."""
-        client = self.client
-        if client is None:
-            return "a Unix socket"
-        return f"{client[0]}:{client[1]}"
+        return peer_name(self.client)

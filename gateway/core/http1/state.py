@@ -10,6 +10,7 @@ did not understand is ever read as another request.
     IDLE ----> HEAD ----> EXCHANGE ----> DRAIN ----> IDLE (keep-alive)
       |          |            |  |          |
       |          |            |  +----------|------> IDLE
+      |          |            |  +----------|------> SWITCHED
       +----------+------------+-------------+------> LINGER ----> CLOSED
 """
 
@@ -25,16 +26,19 @@ DRAIN = 3
 LINGER = 4
 # The transport is gone, or going.
 CLOSED = 5
+# The transport is another protocol's (RFC 9110 15.2.2).
+SWITCHED = 6
 
-NAMES = ("IDLE", "HEAD", "EXCHANGE", "DRAIN", "LINGER", "CLOSED")
+NAMES = ("IDLE", "HEAD", "EXCHANGE", "DRAIN", "LINGER", "CLOSED", "SWITCHED")
 
 # A bit for each state that may follow.
 TRANSITIONS = (
     1 << HEAD | 1 << EXCHANGE | 1 << LINGER | 1 << CLOSED,
     1 << EXCHANGE | 1 << LINGER | 1 << CLOSED,
-    1 << IDLE | 1 << DRAIN | 1 << LINGER | 1 << CLOSED,
+    1 << IDLE | 1 << DRAIN | 1 << LINGER | 1 << CLOSED | 1 << SWITCHED,
     1 << IDLE | 1 << LINGER | 1 << CLOSED,
     1 << CLOSED,
+    0,
     0,
 )
 # The same in one number, a byte for each state.

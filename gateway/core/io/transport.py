@@ -255,6 +255,11 @@ class SocketTransport(Transport):
         """Have `connection` resumed in a later turn. Returns 0."""
         return self._hub.schedule(self, connection)
 
+    def switch(self, connection: Connection) -> int:
+        """Everything goes to `connection` from now on. Returns 0."""
+        self.connection = connection
+        return 0
+
     # Called by the poller.
 
     def handle(self, events: int) -> int:

@@ -107,9 +107,13 @@ class Transport:
         """Have `connection.resume()` called in a later turn of the loop. Returns 0."""
         raise NotImplementedError
 
+    def switch(self, connection: "Connection") -> int:
+        """From now on `connection` has what is received, and hears of all that becomes of the transport. Returns 0."""
+        raise NotImplementedError
+
 
 class Connection:
-    """One peer, speaking one version of HTTP.
+    """One peer, speaking one version of HTTP, or WebSocket.
 
     The upper half is called by whoever owns the socket, the lower half by `Stream` on behalf of the application.
     `input` is what has arrived and was not consumed yet.
@@ -168,6 +172,18 @@ class Connection:
         """The grace period is over: end what is still running. Returns 0."""
         raise NotImplementedError
 
+    def fresh(self) -> bool:
+        """Whether it has not had a request yet."""
+        raise NotImplementedError
+
+    def lingering(self) -> bool:
+        """Whether its last byte is on its way, and it only waits for the peer to close."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """What it is busy with, for the log, or an empty string. No query: that may hold secrets."""
+        raise NotImplementedError
+
     def send_informational(self, stream: "Stream", status: int, block: object) -> int:
         """Send a 1xx head with the fields of `block`. Returns 0."""
         raise NotImplementedError
@@ -206,6 +222,33 @@ class Connection:
 
     def abort_stream(self, stream: "Stream") -> int:
         """The response can't be completed: end it so that the peer sees that. Returns 0."""
+        raise NotImplementedError
+
+    def switch_protocols(self, stream: "Stream", lines: bytes, block: object, successor: "Connection") -> int:
+        """Answer with 101; `successor` has the transport afterwards, and the input that is not consumed. Returns 0.
+
+        The response's fields are those of `block`, and `lines`: encoded field lines, Upgrade and Connection included.
+        """
+        raise NotImplementedError
+
+    def take_over(self, transport: Transport) -> int:
+        """As the `successor`: `transport` is this connection's from now on. Returns 0."""
+        raise NotImplementedError
+
+    def accept_websocket(self, stream: "Stream", subprotocol: object, fields: object) -> int:
+        """Complete the opening handshake. Returns 0."""
+        raise NotImplementedError
+
+    def send_message(self, stream: "Stream", message: object) -> int:
+        """Send a text message (str) or a binary one (bytes). Returns 0."""
+        raise NotImplementedError
+
+    def close_websocket(self, stream: "Stream", code: int, reason: str) -> int:
+        """Begin the closing handshake. Returns 0."""
+        raise NotImplementedError
+
+    def messages_taken(self, stream: "Stream") -> int:
+        """The application took messages: reading may go on. Returns 0."""
         raise NotImplementedError
 
 
@@ -277,6 +320,24 @@ class Handler:
         """
         raise NotImplementedError
 
+    def open_websocket(self, stream: Stream) -> Responder:
+        """The same for a WebSocket, before its opening handshake is complete."""
+        raise NotImplementedError
+
+
+class Upgrade:
+    """How a connection hands over to another protocol without knowing it (RFC 9110 7.8)."""
+
+    __slots__ = ()
+
+    def wanted(self, stream: Stream) -> bool:
+        """Whether the request of `stream` asks for what we upgrade to, so that `open` is to be called for it."""
+        raise NotImplementedError
+
+    def open(self, stream: Stream) -> int:
+        """Answer the request, or start an application that does. Returns 0."""
+        raise NotImplementedError
+
 
 class Task(Responder):
     """A responder whose work is done in a thread and reported to the loop."""
@@ -314,6 +375,10 @@ class Executor:
 
     def defer(self, task: Task) -> int:
         """From any thread: have `task.step()` called when the loop next comes by, without waking it. Returns 0."""
+        raise NotImplementedError
+
+    def crowded(self) -> bool:
+        """From any thread: whether tasks wait for a thread, or the loop has been woken and has yet to come."""
         raise NotImplementedError
 
     def drain(self) -> int:

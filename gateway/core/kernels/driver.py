@@ -12,7 +12,7 @@ always. They count as coroutines, since applications pass `receive()` to `asynci
 import asyncio
 import sys
 import types
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
@@ -215,6 +215,98 @@ class _SharedYield:
 
     def __await__(self) -> "Iterator[object]":
         return Yield()
+
+
+class Waiter:
+    """What a task waits for when it waits for us: a future with one callback, the task's own.
+
+    `wake_now` goes on with the task at once, where a future takes a turn of the loop. For one `await`, and not to be
+    handed out: of what futures do it does what a Task asks for.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop", "_message")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self._callback: Callable[[Any], object] | None = None
+        self._context: Context | None = None
+        self._done = False
+        self._cancelled = False
+        self._message: object = None
+
+    def wake(self) -> int:
+        """Have the task go on in the next turn of the loop. Returns 0."""
+        if not self._done:
+            self._done = True
+            if self._callback is not None:
+                self._loop.call_soon(self._callback, self, context=self._context)
+                self._callback = None
+        return 0
+
+    def wake_now(self) -> int:
+        """Have the task make its next step before this returns; in the next turn where another task runs. Returns 0."""
+        if self._callback is None or self._context is None or asyncio.current_task(self._loop) is not None:
+            return self.wake()
+        if not self._done:
+            self._done = True
+            callback = self._callback
+            self._callback = None
+            self._context.run(callback, self)
+        return 0
+
+    # What asyncio's Task asks of a future.
+
+    def done(self) -> bool:
+        return self._done
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def result(self) -> None:
+        if self._cancelled:
+            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._done:
+            return False
+        self._cancelled = True
+        self._message = msg
+        self.wake()
+        return True
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        self._callback = callback
+        self._context = context
+        if self._done:
+            self._done = False
+            self.wake()
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
+        found = self._callback is not None and self._callback == callback
+        if found:
+            self._callback = None
+        return int(found)
+
+    def __await__(self) -> "Iterator[object]":
+        return self
+
+    def __iter__(self) -> "Iterator[object]":
+        return self
+
+    def __next__(self) -> object:
+        if self._done:
+            raise StopIteration
+        self._asyncio_future_blocking = True
+        return self
+
+
+def waiter(loop: asyncio.AbstractEventLoop) -> Waiter:
+    """A `Waiter` for a task of `loop`."""
+    return Waiter(loop)
 
 
 READY: Ready[None] = Ready(None)

@@ -63,7 +63,7 @@ class FrameHead:
         if len(front) < 2:
             return NEED_DATA
         length = front[1] & 0x7F
-        extended = {126: 2, 127: 8}.get(length, 0)
+        extended = 2 if length == 126 else 8 if length == 127 else 0
         masked = front[1] >= 0x80
         size = 2 + extended + (_KEY_SIZE if masked else 0)
         if len(front) < size:
@@ -118,6 +118,10 @@ class TextCheck:
             try:
                 self._decoder.decode(data)
             except UnicodeDecodeError:
+                self._valid = False
+            # A surrogate is let pass by this decoder until it is complete.
+            pending = self._decoder.getstate()[0]
+            if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
                 self._valid = False
         return self._valid
 

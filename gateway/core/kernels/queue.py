@@ -109,6 +109,10 @@ class WorkQueue:
     def queued(self) -> int:
         return len(self._tasks)
 
+    def waiting(self) -> bool:
+        """Whether there are tasks that no thread has taken."""
+        return bool(self._tasks)
+
     def push(self, task: Task) -> bool:
         """Queue `task`. False when the queue is closed, or full with no thread left that would take it at once."""
         with self._lock:

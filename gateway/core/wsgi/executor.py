@@ -50,6 +50,9 @@ class ThreadExecutor(Executor):
         self.posted.put(task)
         return 0
 
+    def crowded(self) -> bool:
+        return self.woken or self.queue.waiting()
+
     def drain(self) -> int:
         self.woken = False
         posted = self.posted
@@ -94,6 +97,9 @@ class InlineExecutor(Executor):
 
     def defer(self, task: Task) -> int:
         return self.post(task)
+
+    def crowded(self) -> bool:
+        return False
 
     def drain(self) -> int:
         return 0

@@ -8,6 +8,11 @@ there; `step` takes everything at once. A response of one part is one post, or o
 not wake the loop. What the loop leaves for the thread (content, the client's leaving) it leaves under the lock,
 too, and wakes the thread if it waits.
 
+Where requests wait for a thread and the application takes long, the head and the first part go to the loop, too. A
+client that has waited sleeps, and a send that wakes it costs several times what another does, most of it in caches
+that the application finds cold. The loop gets its turn when the threads have nothing more to do, and at the latest
+after the interpreter's switch interval; then it sends what has come together in a row.
+
 With `--threads 0` both sides are the loop's thread. Then nothing may wait: the content has been received before the
 application is called, and a response that the client is slow to take is left half produced until it has.
 
@@ -31,7 +36,7 @@ from gateway.errors import ClientDisconnected, caused_by_disconnect
 from ..http.limits import Limits
 from ..http.service import Service
 from ..http.stream import HTTPStream
-from ..kernels.base import Executor, Handler, Responder, Stream, bind
+from ..kernels.base import Executor, Handler, Responder, Stream, bind, monotonic
 from ..kernels.fields import FieldBlock
 from ..kernels.queue import Mutex
 from .call import CLIENT_DISCONNECTED, EARLY_HINTS, SEND_TRAILERS, ApplicationCall
@@ -46,6 +51,9 @@ OVER = 3
 
 # Seconds between two lines of the log about refused requests.
 NOTE_INTERVAL = 10.0
+
+# Seconds after which a client is taken to sleep. A busy one needs less for a response and its next request.
+LONG = 20e-6
 
 
 class WSGIHandler(Handler):
@@ -113,6 +121,7 @@ class WSGITask(ApplicationCall):
     """One request. `lock` guards what stands below it in `assign`; the rest has one owner, or never changes."""
 
     __slots__ = (
+        "began",
         "budget",
         "brimful",
         "closed",
@@ -160,6 +169,8 @@ class WSGITask(ApplicationCall):
         self.log: Any = service.log
         # Bytes that may be under way to the client while the thread goes on.
         self.budget = limits.response_buffer
+        # Monotonic seconds at which a thread took the task.
+        self.began = 0.0
         # On the loop, an application that is left half way, and the request's content.
         self.inline = handler.inline
         self.suspended = False
@@ -485,6 +496,7 @@ class WSGITask(ApplicationCall):
         if queued:
             self.state = RUNNING
         self.lock.release()
+        self.began = monotonic()
         return queued
 
     def deliver(self, data: bytes, last: bool) -> int:
@@ -548,6 +560,8 @@ class WSGITask(ApplicationCall):
             return False
         if not self.head_sent:
             if self.may_have_trailers():
+                return False
+            if self.executor.crowded() and monotonic() - self.began > LONG:
                 return False
             self.head_sent = True
             stream.send_head(self.status, self.reason, self.block, False)

@@ -1,0 +1,571 @@
+"""WebSocketConnection and WebSocketCycle over a fake transport and a virtual clock, in both builds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fakes import Wire, recording_logger, run, websocket_wire
+
+KEY = b"\x01\x02\x03\x04"
+REQUEST = (
+    b"GET /chat?room=1 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%b\r\n"
+)
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, key: bytes | None = KEY) -> bytes:
+    """A frame of a client."""
+    size = len(payload)
+    masked = 0 if key is None else 0x80
+    head = bytes([fin << 7 | rsv << 4 | opcode])
+    if size < 126:
+        head += bytes([masked | size])
+    elif size < 65536:
+        head += bytes([masked | 126]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([masked | 127]) + size.to_bytes(8, "big")
+    if key is None:
+        return head + payload
+    return head + key + bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    """What a server has sent: (first byte, payload) of each frame."""
+    found = []
+    while data:
+        size = data[1]
+        start = 2
+        if size == 126:
+            size, start = int.from_bytes(data[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(data[2:10], "big"), 10
+        assert len(data) >= start + size
+        found.append((data[0], data[start : start + size]))
+        data = data[start + size :]
+    return found
+
+
+def close_frame(code: int, reason: bytes = b"") -> tuple[int, bytes]:
+    return 0x80 | CLOSE, code.to_bytes(2, "big") + reason
+
+
+class App:
+    """Accepts, then echoes; keeps what it was given."""
+
+    def __init__(self, *, accept: dict[str, Any] | None = None, reads: bool = True) -> None:
+        self.accept = accept or {}
+        self.reads = asyncio.Event()
+        if reads:
+            self.reads.set()
+        self.scope: dict[str, Any] = {}
+        self.events: list[dict[str, Any]] = []
+        self.errors: list[BaseException] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        try:
+            self.events.append(await receive())
+            await send({"type": "websocket.accept", **self.accept})
+            while True:
+                await self.reads.wait()
+                event = await receive()
+                self.events.append(event)
+                if event["type"] == "websocket.disconnect":
+                    return
+                key = "text" if "text" in event else "bytes"
+                await send({"type": "websocket.send", key: event[key]})
+        except BaseException as error:
+            self.errors.append(error)
+            raise
+
+    def received(self) -> list[Any]:
+        return [event.get("text", event.get("bytes")) for event in self.events[1:] if event["type"].endswith("receive")]
+
+
+async def opened(build: Any, app: Any, fields: bytes = b"", **options: Any) -> Wire:
+    wire = websocket_wire(build, app, **options)
+    await wire.arrive(REQUEST % fields)
+    assert wire.take().startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    return wire
+
+
+def test_the_handshake_of_rfc_6455(build: Any) -> None:
+    async def main() -> None:
+        app = App(accept={"subprotocol": "chat", "headers": [(b"x-app", b"1")]})
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"Sec-WebSocket-Protocol: superchat, chat\r\nOrigin: http://b\r\n")
+        assert wire.take() == (
+            b"HTTP/1.1 101 Switching Protocols\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nServer: gateway\r\n"
+            b"x-app: 1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+        )
+        scope = dict(app.scope)
+        headers = dict(scope.pop("headers"))
+        assert headers[b"origin"] == b"http://b"
+        assert scope == {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "path": "/chat",
+            "raw_path": b"/chat",
+            "query_string": b"room=1",
+            "root_path": "",
+            "client": ("192.0.2.1", 40000),
+            "server": ("192.0.2.2", 80),
+            "subprotocols": ["superchat", "chat"],
+            "extensions": {"websocket.http.response": {}},
+        }
+        assert app.events == [{"type": "websocket.connect"}]
+        assert wire.service.requests == 0 and wire.service.connections == 1
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "message", ["", "text", "Größe €", b"", b"binary\x00\xff", "x" * 125, "x" * 126, b"y" * 65536, "z" * 200_000]
+)
+@pytest.mark.parametrize("how", ["whole", "bytewise", "fragments"])
+def test_messages_are_echoed(build: Any, message: str | bytes, how: str) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        opcode = TEXT if isinstance(message, str) else BINARY
+        payload = message.encode() if isinstance(message, str) else message
+        if how == "whole":
+            await wire.arrive(frame(opcode, payload))
+        elif how == "bytewise":
+            await wire.feed_bytewise(frame(opcode, payload[:1000]))
+        else:
+            third = len(payload) // 3
+            parts = [payload[:third], payload[third:-third], payload[-third:]] if third else [payload, b"", b""]
+            await wire.arrive(frame(opcode, parts[0], fin=False))
+            await wire.arrive(frame(PING, b"between") + frame(0, parts[1], fin=False))
+            await wire.arrive(frame(0, parts[2]))
+            assert frames(wire.take()[:9]) == [(0x80 | PONG, b"between")] or how
+        expected = message[:1000] if how == "bytewise" and isinstance(message, bytes) else message
+        if how == "bytewise" and isinstance(message, str):
+            expected = payload[:1000].decode()
+        assert app.received() == [expected]
+        assert not app.errors
+
+    run(main)
+
+
+def test_frames_of_one_read_are_answered_in_one_write(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        writes: list[bytes] = []
+        take: Callable[[bytes], int] = wire.transport.write
+
+        async def arrive() -> None:
+            await wire.arrive(b"".join(frame(TEXT, b"%d" % n) for n in range(10)))
+
+        del take, writes
+        await arrive()
+        assert frames(wire.take()) == [(0x80 | TEXT, b"%d" % n) for n in range(10)]
+        assert app.received() == [str(n) for n in range(10)]
+
+    run(main)
+
+
+PROTOCOL_ERRORS = {
+    "unmasked": (frame(TEXT, b"a", key=None), 1002),
+    "rsv1 without compression": (frame(TEXT, b"a", rsv=4), 1002),
+    "rsv2": (frame(TEXT, b"a", rsv=2), 1002),
+    "rsv3": (frame(BINARY, b"a", rsv=1), 1002),
+    "opcode 3": (frame(3), 1002),
+    "opcode 11": (frame(11), 1002),
+    "continuation of nothing": (frame(0, b"a"), 1002),
+    "message inside another": (frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"), 1002),
+    "fragmented ping": (frame(PING, b"a", fin=False), 1002),
+    "long ping": (frame(PING, b"a" * 126), 1002),
+    "close of one byte": (frame(CLOSE, b"\x03"), 1002),
+    "close code 1005": (frame(CLOSE, b"\x03\xed"), 1002),
+    "close code 2999": (frame(CLOSE, b"\x0b\xb7"), 1002),
+    "close reason no UTF-8": (frame(CLOSE, b"\x03\xe8\xff"), 1007),
+    "text no UTF-8": (frame(TEXT, b"a\xff"), 1007),
+    "text cut off": (frame(TEXT, b"a\xe2\x82"), 1007),
+    "fragment no UTF-8": (frame(TEXT, b"a\xe2", fin=False) + frame(0, b"a", fin=False), 1007),
+    "length not minimal": (b"\x81\xfe\x00\x05" + KEY + b"aaaaa", 1002),
+    "length beyond 63 bits": (b"\x82\xff\x80" + bytes(7) + KEY, 1002),
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOL_ERRORS)
+def test_what_breaks_a_rule_fails_the_connection(build: Any, name: str) -> None:
+    async def main() -> None:
+        data, code = PROTOCOL_ERRORS[name]
+        app = App()
+        wire = await opened(build, app)
+        await wire.arrive(data + frame(TEXT, b"never"))
+        [(first, payload)] = frames(wire.take())
+        assert first == 0x80 | CLOSE and int.from_bytes(payload[:2], "big") == code
+        assert app.received() == []
+        assert app.events[-1]["type"] == "websocket.disconnect" and app.events[-1]["code"] == code
+        assert wire.events == ["switch", "shutdown_write"]
+        await wire.arrive(frame(TEXT, b"neither"))
+        assert wire.take() == b"" and app.received() == []
+        await wire.eof()
+        assert wire.events[-1] == "close"
+
+    run(main)
+
+
+def test_text_fails_as_early_as_it_shows(build: Any) -> None:
+    async def main() -> None:
+        wire = await opened(build, App())
+        await wire.arrive(frame(TEXT, b"a" * 1000 + b"\xff" + b"a" * 1000)[:1100])
+        assert frames(wire.take())[0][1][:2] == (1007).to_bytes(2, "big")
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("payload", "answer", "event"),
+    [
+        (b"", (0x80 | CLOSE, b""), (1005, "")),
+        (b"\x03\xe8", close_frame(1000), (1000, "")),
+        (b"\x03\xe9going away", close_frame(1001), (1001, "going away")),
+        (b"\x0f\xa0own", close_frame(4000), (4000, "own")),
+        (b"\x03\xf2extension", close_frame(1010), (1010, "extension")),
+    ],
+)
+def test_the_client_closes(build: Any, payload: bytes, answer: tuple[int, bytes], event: tuple[int, str]) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        await wire.arrive(frame(TEXT, b"last") + frame(CLOSE, payload))
+        assert frames(wire.take()) == [(0x80 | TEXT, b"last"), answer] or frames(wire.take()) == []
+        assert (app.events[-1]["code"], app.events[-1]["reason"]) == event
+        assert wire.events == ["switch", "close"] and not app.errors
+        await wire.lose()
+        assert wire.service.connections == 0
+
+    run(main)
+
+
+def test_what_follows_a_close_is_discarded(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        await wire.arrive(frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"late"))
+        assert frames(wire.take()) == [close_frame(1000)]
+        assert wire.events == ["switch", "shutdown_write"] and app.received() == []
+        await wire.eof()
+        assert wire.events[-1] == "close"
+
+    run(main)
+
+
+def test_the_application_closes_and_the_client_answers(build: Any) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 4001, "reason": "enough"})
+            with pytest.raises(Exception, match=r"websocket\.close"):
+                await send({"type": "websocket.send", "text": "late"})
+            events.append(await receive())
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        head, _, rest = wire.take().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ") and frames(rest) == [close_frame(4001, b"enough")]
+        await wire.arrive(frame(TEXT, b"ignored") + frame(CLOSE, b"\x0f\xa1"))
+        assert events == [{"type": "websocket.disconnect", "code": 4001, "reason": ""}]
+        assert wire.events == ["switch", "close"]
+
+    run(main)
+
+
+def test_a_client_that_does_not_answer_a_close_is_cut_off(build: Any) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+
+        wire = await opened(build, app, timeouts={"websocket_close": 5.0})
+        await wire.advance(4.5)
+        assert wire.events == ["switch"]
+        await wire.advance(1.0)
+        assert wire.events == ["switch", "abort"]
+
+    run(main)
+
+
+def test_an_application_that_returns_closes_with_1000_one_that_raises_with_1011(build: Any) -> None:
+    async def main() -> None:
+        async def returns(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+
+        async def raises(scope: Any, receive: Any, send: Any) -> None:
+            await returns(scope, receive, send)
+            raise RuntimeError("on purpose")
+
+        for app, code in ((returns, 1000), (raises, 1011)):
+            wire = await opened(build, app)
+            await wire.arrive(frame(TEXT, b"now"))
+            assert frames(wire.take()) == [close_frame(code)]
+
+    run(main)
+
+
+def test_a_client_that_vanishes_is_1006(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        await wire.eof()
+        assert app.events[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        app = App()
+        wire = await opened(build, app)
+        await wire.lose(ConnectionResetError())
+        assert app.events[-1]["code"] == 1006
+
+    run(main)
+
+
+def test_refusal_is_403_and_ends_the_connection(build: Any) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.close"})
+            assert (await receive())["type"] == "websocket.disconnect"
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"" + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+        data = wire.take()
+        assert data.startswith(b"HTTP/1.1 403 Forbidden\r\n") and b"\r\nConnection: close\r\n" in data
+        assert data.count(b"HTTP/1.1") == 1
+        assert wire.service.requests == 0
+
+    run(main)
+
+
+def test_a_response_instead_of_a_websocket(build: Any) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            headers = [(b"x-why", b"login")]
+            await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": b"one", "more_body": True})
+            await send({"type": "websocket.http.response.body", "body": b"two"})
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        data = wire.take()
+        assert data.startswith(b"HTTP/1.1 401 Unauthorized\r\n") and b"x-why: login" in data
+        assert data.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+    run(main)
+
+
+def test_an_application_that_fails_before_the_handshake_is_complete_gives_500(build: Any) -> None:
+    async def main() -> None:
+        async def raises(scope: Any, receive: Any, send: Any) -> None:
+            raise RuntimeError("on purpose")
+
+        async def returns(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+
+        for app, message in ((raises, "Exception in ASGI application"), (returns, "ASGI callable returned without")):
+            log, messages = recording_logger()
+            wire = websocket_wire(build, app, log=log)
+            await wire.arrive(REQUEST % b"")
+            assert wire.take().startswith(b"HTTP/1.1 500 ")
+            assert any(text.startswith(message) for text in messages)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("limits", "data", "code"),
+    [
+        ({"websocket_message": 1000}, frame(TEXT, b"a" * 1001), 1009),
+        ({"websocket_message": 1000}, frame(TEXT, b"a" * 600, fin=False) + frame(0, b"a" * 600), 1009),
+        ({"websocket_frame": 100}, frame(BINARY, b"a" * 101), 1009),
+        ({"websocket_fragments": 3}, frame(TEXT, b"", fin=False) + 3 * frame(0, b"", fin=False), 1009),
+    ],
+)
+def test_limits(build: Any, limits: dict[str, int], data: bytes, code: int) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app, limits=limits)
+        await wire.arrive(frame(TEXT, b"a" * 50) + data)
+        *_, (first, payload) = frames(wire.take())
+        assert first == 0x80 | CLOSE and int.from_bytes(payload[:2], "big") == code
+        assert len(app.received()) == 1
+
+    run(main)
+
+
+def test_reading_pauses_while_the_application_takes_nothing(build: Any) -> None:
+    async def main() -> None:
+        app = App(reads=False)
+        wire = await opened(build, app, limits={"websocket_queue": 1000})
+        await wire.arrive(frame(TEXT, b"a" * 900) + frame(TEXT, b"b" * 900) + frame(TEXT, b"c" * 900))
+        assert wire.events == ["switch", "pause_reading"]
+        app.reads.set()
+        await wire.turns(8)
+        assert wire.events == ["switch", "pause_reading", "resume_reading"]
+        assert [text[0] for text in app.received()] == ["a", "b", "c"]
+
+    run(main)
+
+
+def test_send_waits_for_a_client_that_does_not_read(build: Any) -> None:
+    async def main() -> None:
+        sent: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            for number in range(100):
+                await send({"type": "websocket.send", "bytes": bytes(1000)})
+                sent.append(number)
+
+        wire = await opened(build, app, limits={}, timeouts={"write": 0.0})
+        wire.transport.room = len(wire.transport.output)
+        assert len(sent) == 100
+        sent.clear()
+        wire = websocket_wire(build, app)
+        wire.transport.room = 5000
+        wire.transport.pauses_above = 10_000
+        await wire.arrive(REQUEST % b"")
+        assert 5 < len(sent) < 20
+        wire.transport.room = None
+        wire.transport.pauses_above = None
+        wire.connection.resume_writing()
+        await wire.turns()
+        assert len(sent) == 100
+
+    run(main)
+
+
+def test_a_client_that_takes_nothing_is_cut_off(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app, timeouts={"write": 10.0, "websocket_ping": 0.0})
+        wire.transport.room = 0
+        await wire.arrive(frame(TEXT, b"echo"))
+        await wire.advance(9.5)
+        assert "abort" not in wire.events
+        await wire.advance(1.5)
+        assert wire.events[-1] == "abort"
+        assert app.events[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+    run(main)
+
+
+def test_pings_and_what_becomes_of_a_client_that_does_not_answer(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app, timeouts={"websocket_ping": 20.0, "websocket_pong": 10.0})
+        await wire.advance(20.0)
+        [(first, payload)] = frames(wire.take())
+        assert first == 0x80 | PING
+        await wire.arrive(frame(PONG, payload))
+        await wire.advance(20.0)
+        assert [first for first, _ in frames(wire.take())] == [0x80 | PING]
+        await wire.advance(11.0)
+        assert frames(wire.take()) == [close_frame(1011, b"keepalive ping timeout")]
+        assert app.events[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        await wire.advance(6.0)
+        assert wire.events[-1] == "abort"
+
+    run(main)
+
+
+def test_at_shutdown_the_client_is_told_to_come_back(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        wire.connection.shutdown()
+        await wire.advance(1.25)
+        assert frames(wire.take()) == [close_frame(1012)]
+        assert app.events[-1]["type"] == "websocket.disconnect" and app.events[-1]["code"] == 1012
+        await wire.arrive(frame(CLOSE, b"\x03\xf4"))
+        assert wire.events == ["switch", "close"]
+
+    run(main)
+
+
+def test_cancelling_a_receive_leaves_the_next_message_to_the_next_one(build: Any) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await receive()
+            events.append(await receive())
+
+        wire = await opened(build, app)
+        await asyncio.sleep(0.05)
+        await wire.arrive(frame(TEXT, b"after"))
+        assert events == [{"type": "websocket.receive", "text": "after"}]
+
+    run(main)
+
+
+def test_each_connection_has_its_own_context(build: Any) -> None:
+    import contextvars
+
+    number = contextvars.ContextVar("number", default=0)
+
+    async def main() -> None:
+        seen: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            number.set(number.get() + 1)
+            for _ in range(2):
+                await receive()
+                seen.append(number.get())
+
+        wires = [await opened(build, app) for _ in range(2)]
+        for _ in range(2):
+            for wire in wires:
+                await wire.arrive(frame(TEXT, b"x"))
+        assert seen == [1, 1, 1, 1] and number.get() == 0
+
+    run(main)
+
+
+def test_what_is_over_leaves_nothing_to_the_garbage_collector(build: Any) -> None:
+    import gc
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        wire = websocket_wire(build, app)
+        gc.collect()
+        for _ in range(20):
+            await wire.arrive(REQUEST % b"")
+            await wire.arrive(frame(TEXT, b"message") + frame(CLOSE))
+            await wire.lose()
+            wire.open()
+        assert gc.collect() < 20
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
