@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serve, with a master or in this process. Returns the exit code."""
+    config = with_passed_sockets(config, environ)
     if not config.supervisor:
         from .server.server import run
 
@@ -69,11 +70,19 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) 
         fresh = dict(environ)
         again, _ = sources.load(arguments, fresh)
         check_target(again)
-        return again, fresh
+        return with_passed_sockets(again, environ), fresh
 
     from .supervisor.master import run as supervise
 
-    return supervise(config, reread)
+    return supervise(config, reread, environ)
+
+
+def with_passed_sockets(config: Config, environ: Mapping[str, str]) -> Config:
+    """`config`, listening at the sockets that systemd has opened for us, if it has."""
+    from .supervisor.systemd import listening_descriptors
+
+    descriptors = listening_descriptors(environ, os.getpid(), os.getppid())
+    return config.replace(bind=[f"fd://{number}" for number in descriptors]) if descriptors else config
 
 
 def fail(problem: object, code: int) -> int:

@@ -411,6 +411,29 @@ OPTIONS: tuple[Option, ...] = (
         flags=("--timeout-worker-boot",),
     ),
     Option(
+        "pid",
+        values.PATH,
+        None,
+        "file for the process number of the master",
+        "Processes",
+        flags=("-p", "--pid-file", "--pidfile"),
+    ),
+    Option(
+        "health_bind",
+        values.ADDRESS,
+        None,
+        "where the master answers /livez and /readyz, however busy the workers are: HOST:PORT or unix:PATH",
+        "Processes",
+    ),
+    timeout(
+        "drain_delay",
+        "",
+        0.0,
+        "from the signal to stop, when /readyz turns to 503, until connections are no longer accepted: for load "
+        "balancers to notice",
+        group="Processes",
+    ),
+    Option(
         "max_requests",
         values.INTEGER,
         0,

@@ -73,6 +73,11 @@ class ProcessSettings(NamedTuple):
     """Seconds; 0 = no limit."""
     graceful_timeout: float
     """Seconds."""
+    pid: str | None
+    """A path."""
+    health_bind: Address | None
+    drain_delay: float
+    """Seconds."""
     max_requests: int
     """0 = no limit."""
     max_requests_jitter: int
@@ -446,6 +451,9 @@ class Config:
                 " process; say --workers 1, or leave it out"
             )
         if not values["supervisor"]:
+            for name in ("pid", "health_bind", "drain_delay"):
+                if values[name]:
+                    raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
             for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
                 if values[name]:
                     raise ConfigError(

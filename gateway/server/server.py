@@ -217,6 +217,11 @@ class Server:
             # The loop was closed in between.
             pass
 
+    def announce_end(self) -> None:
+        """Go on serving, but have every response say that its connection closes."""
+        if self.service is not None:
+            self.service.draining = True
+
     def retire(self) -> None:
         """Have it stop, on its loop; other processes accept at the same sockets and go on doing so.
 

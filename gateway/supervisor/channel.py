@@ -4,7 +4,8 @@ A message is an object with one key, its kind::
 
     worker -> master   {"ready": "Using interface: ..."}
                        {"failed": {"code": 4, "message": "...", "traceback": "..."}}
-    master -> worker   {"retire": true}
+    master -> worker   {"retire": true}    finish, and leave what waits in the queue to others
+                       {"leave": true}     the end is near: responses say that the connection closes
 
 The end of input tells either side that the other one is gone.
 """

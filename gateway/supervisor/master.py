@@ -19,7 +19,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway import log
 from gateway._version import __version__
@@ -33,10 +33,14 @@ from .backoff import Backoff
 from .channel import Channel
 from .child import BOOTING, READY, Child
 from .death import MemoryEvents, describe
+from .health import Health, State
 from .parent import ParentDeath
+from .pidfile import PidFile
 from .reload import Generation, Generations, boots_at_once
-from .signals import SignalQueue
-from .sockets import Sockets
+from .signals import SignalQueue, in_foreground
+from .sockets import Sockets, adopted
+from .systemd import VARIABLES, Notifier
+from .upgrade import VARIABLE, Handover, Upgrade
 from .worker import Worker, WorkerProcess
 
 TICK = 1.0
@@ -50,9 +54,15 @@ Reread = Callable[[], tuple[Config, dict[str, str]]]
 
 
 class Master:
-    """The process that looks after the workers. `reread`, when given, reads the configuration anew for a reload."""
+    """The process that looks after the workers.
 
-    def __init__(self, config: Config, reread: Reread | None = None) -> None:
+    `reread`, when given, reads the configuration anew for a reload. `environ` is the environment that the process was
+    started with.
+    """
+
+    def __init__(self, config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> None:
+        # As a new program is to find it.
+        self.environ = {name: value for name, value in environ.items() if name not in (VARIABLE, "WATCHDOG_PID")}
         # What the workers would find out one after the other.
         loop_factory(config.asgi.loop)
         self.config = config
@@ -71,6 +81,19 @@ class Master:
         self.paused = False
         """No workers, until a reload (WINCH)."""
         self.stopping = False
+        self.succeeded = False
+        """Another program serves; this one only ends."""
+        self.stop_at: float | None = None
+        """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
+        self.reload_problem = ""
+        """What the last reload failed by, if it did."""
+        self.health: Health | None = None
+        self.notifier = Notifier(os.environ)
+        self.handover = Handover.take(os.environ)
+        """From the program that this one is to replace."""
+        self.upgrade: Upgrade | None = None
+        """The program that is to replace this one."""
+        self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.failure: GatewayError | None = None
 
     def run(self) -> int:
@@ -102,7 +125,16 @@ class Master:
         for notice in self.config.notices:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
-        self.generations.begin(Generation(self.config, Sockets(self.config.listen)))
+        if self.pid_file is not None and self.handover is None:
+            self.pid_file.write()
+        handed = self.handover.sockets if self.handover is not None else {}
+        self.generations.begin(Generation(self.config, Sockets(self.config.listen, handed=handed)))
+        address = self.config.processes.health_bind
+        if address is not None:
+            passed = [adopted(number, address) for number in handed.get(f"health {address}", ())]
+            self.health = Health(address, self.selector, self.state, passed)
+            for listener in self.health.listeners:
+                self.log.info("Health at: %s", listener.url("http"))
         self._settle(time.monotonic())
 
     def _clean_up(self) -> None:
@@ -110,8 +142,28 @@ class Master:
             child.signal(signal.SIGKILL)
         for generation in self.generations.growing:
             generation.sockets.close()
+        if self.health is not None:
+            self.health.close()
+        if self.pid_file is not None:
+            self.pid_file.remove()
         self.selector.close()
         self.signals.close()
+
+    def state(self) -> State:
+        """How the server is, for whoever asks from outside."""
+        ready = sum(child.state == READY for child in self.children.values())
+        if self.stopping or self.stop_at is not None:
+            return State(False, "stopping")
+        if self.generations.current is None:
+            return State(False, "starting: not all workers are ready yet")
+        if self.paused:
+            return State(False, "the workers were stopped (WINCH); HUP starts them again")
+        if not ready:
+            return State(False, "no worker is ready")
+        more = ", reload in progress" if self.generations.coming is not None else ""
+        if self.reload_problem:
+            more += f"; the last reload failed: {self.reload_problem}"
+        return State(True, f"{ready} workers ready{more}")
 
     # The loop
 
@@ -123,7 +175,19 @@ class Master:
         for child in tuple(self.children.values()):
             child.check(now)
             self._recycle(child, now)
+        if self.stop_at is not None and now >= self.stop_at:
+            self._stop(signal.SIGTERM)
+        upgrade = self.upgrade
+        if upgrade is not None and not self.succeeded and upgrade.deadline is not None and now >= upgrade.deadline:
+            self.log.error("The new program (pid:%d) is not ready in time; ending it", upgrade.pid)
+            os.kill(upgrade.pid, signal.SIGKILL)
+            upgrade.deadline = None
         self._settle(now)
+        if not self.succeeded:
+            self.notifier.alive(now)
+            self.notifier.status(self.state().reason)
+        if self.health is not None:
+            self.health.tick(now)
 
     def _wait_time(self) -> float:
         """Seconds until there is something to do by itself."""
@@ -131,6 +195,10 @@ class Master:
         times = [child.deadline for child in self.children.values() if child.deadline is not None]
         if self.backoff.until > now:
             times.append(self.backoff.until)
+        if self.stop_at is not None:
+            times.append(self.stop_at)
+        if self.notifier.watchdog_interval:
+            times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
 
     def _settle(self, now: float) -> None:
@@ -170,12 +238,16 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
+        self.reload_problem = ""
         self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
             for listener in coming.sockets.listeners:
                 self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
+            self.notifier.ready(self.state().reason)
+            self._take_over()
             return
+        self.notifier.ready(self.state().reason)
         self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
         self._move_logs()
         previous.sockets.close(coming.sockets)
@@ -187,6 +259,72 @@ class Master:
         """Seconds after which a worker that was told to leave has ended, or never will."""
         lifespan: float = config.asgi.lifespan_shutdown_timeout
         return config.processes.graceful_timeout + lifespan + EXIT_TIME + MARGIN
+
+    # Upgrade in place
+
+    def _begin_upgrade(self) -> None:
+        """Start the program anew, to take over."""
+        if self.upgrade is not None or self.stopping or self.generations.current is None or self.generations.coming:
+            self.log.warning("Not upgrading: a start, a reload, another upgrade or a stop is on its way")
+            return
+        if os.getpid() == 1:
+            self.log.error("Not upgrading: process 1 of a container can't hand over; replace the container instead")
+            return
+        sockets = self.generations.current.sockets.descriptors()
+        if self.health is not None:
+            name = f"health {self.config.processes.health_bind}"
+            sockets[name] = [listener.sock.fileno() for listener in self.health.listeners]
+        try:
+            limit = self.config.processes.timeout_boot
+            self.upgrade = Upgrade(sockets, self.environ, limit + MARGIN if limit else 0.0)
+        except OSError as error:
+            self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
+            return
+        self.selector.register(self.upgrade.channel, selectors.EVENT_READ, self._hear_upgrade)
+        self.log.info("Upgrading: started the new program with pid: %d", self.upgrade.pid)
+
+    def _hear_upgrade(self) -> None:
+        """The new program is ready, or about to end."""
+        upgrade = self.upgrade
+        assert upgrade is not None
+        if not upgrade.ready():
+            self.selector.unregister(upgrade.channel)
+            return
+        self.log.info("Upgrade complete: process %d serves, this one finishes what it has", upgrade.pid)
+        self.notifier.succeeded_by(upgrade.pid)
+        self._leave_to_successor()
+
+    def _leave_to_successor(self) -> None:
+        """Another program has the sockets: end, without a word to clients or systemd."""
+        self.succeeded = True
+        self.stopping = True
+        for generation in self.generations.growing:
+            generation.sockets.leave()
+            generation.sockets.close()
+        if self.health is not None:
+            self.health.retire()
+            self.health = None
+        for child in self.children.values():
+            child.retire(self._leave_time(child.generation.config))
+
+    def _upgrade_ended(self, status: int) -> None:
+        upgrade, self.upgrade = self.upgrade, None
+        assert upgrade is not None
+        if upgrade.channel in self.selector.get_map():
+            self.selector.unregister(upgrade.channel)
+        upgrade.channel.close()
+        if not self.succeeded:
+            self.log.error("Upgrade failed, this program goes on: the new one %s", describe(status))
+
+    def _take_over(self) -> None:
+        """Tell the program before this one, if there is one, that it may go."""
+        if self.handover is None:
+            return
+        self.handover.channel.send(ready="")
+        self.handover.channel.close()
+        self.handover = None
+        if self.pid_file is not None:
+            self.pid_file.write(force=True)
 
     # Workers
 
@@ -221,6 +359,12 @@ class Master:
             self.parent_death.follow()
             self.signals.leave()
             self.selector.close()
+            if self.health is not None:
+                self.health.leave()
+            if self.upgrade is not None:
+                self.upgrade.channel.close()
+            if self.handover is not None:
+                self.handover.channel.close()
             for child in self.children.values():
                 child.channel.close()
             listeners = generation.sockets.leave()
@@ -230,6 +374,8 @@ class Master:
             if generation.environ is not None:
                 os.environ.clear()
                 os.environ.update(generation.environ)
+            for name in (*VARIABLES, VARIABLE):
+                os.environ.pop(name, None)
             loggers = self.loggers if generation.config.log == self.logged else None
             code = Worker(generation.config, listeners, Share(self.board, row), channel, loggers).run()
         except Terminated:
@@ -289,6 +435,9 @@ class Master:
                 return
             if pid == 0:
                 return
+            if self.upgrade is not None and pid == self.upgrade.pid:
+                self._upgrade_ended(status)
+                continue
             child = self.children.pop(pid, None)
             # Else it is one that has lost its parent, and we are process 1.
             if child is not None:
@@ -328,9 +477,8 @@ class Master:
             self._show(trace)
             return
         if self.generations.current is not None:
-            self.log.error("Reload failed, the workers there are go on serving: %s", message)
-            self._show(trace)
             self._abandon()
+            self._reload_failed(message, trace)
             return
         self._show(trace)
         code = int(failure["code"])
@@ -339,6 +487,13 @@ class Master:
             # Who starts us reads stderr; who looks for the reason later reads the file.
             self.log.critical("%s", message)
         self._stop(signal.SIGTERM)
+
+    def _reload_failed(self, reason: object, trace: str) -> None:
+        self.log.error("Reload failed, the workers there are go on serving: %s", reason)
+        self._show(trace)
+        self.reload_problem = str(reason)
+        # systemd has to hear of the end of every reload.
+        self.notifier.ready(self.state().reason)
 
     def _show(self, trace: str) -> None:
         """Write the application's traceback where the error log goes."""
@@ -362,10 +517,13 @@ class Master:
         """Whoever has ended is reaped in every turn."""
 
     def _on_term(self) -> None:
-        self._stop(signal.SIGTERM)
+        self._announce_stop()
 
     def _on_int(self) -> None:
-        self._stop(signal.SIGQUIT if self.stopping else signal.SIGTERM)
+        if self.stopping or self.stop_at is not None:
+            self._stop(signal.SIGQUIT)
+        else:
+            self._announce_stop()
 
     def _on_quit(self) -> None:
         self._stop(signal.SIGQUIT)
@@ -385,7 +543,7 @@ class Master:
             child.signal(signal.SIGUSR1)
 
     def _on_usr2(self) -> None:
-        self.log.warning("Upgrading in place is not there yet; restart instead")
+        self._begin_upgrade()
 
     def _on_winch(self) -> None:
         if in_foreground():
@@ -395,16 +553,31 @@ class Master:
 
     # What they ask for
 
+    def _announce_stop(self) -> None:
+        """Stop gracefully, after the time others get to notice."""
+        if self.stopping or self.stop_at is not None:
+            return
+        delay = self.config.processes.drain_delay
+        self.stop_at = time.monotonic() + delay
+        if delay:
+            self.log.info("Not ready any more; stopping in %g s (--drain-delay)", delay)
+            for child in self.children.values():
+                child.channel.send(leave=True)
+
     def _stop(self, number: int) -> None:
         """Stop all workers by the signal `number`, then end."""
         if self.stopping and number != signal.SIGQUIT:
             return
         if not self.stopping:
             self.log.info("Shutting down: Master")
+            if self.upgrade is not None:
+                os.kill(self.upgrade.pid, signal.SIGTERM)
+            self.notifier.stopping()
             # Clients are refused from the moment the last worker has emptied the queue.
             for generation in self.generations.growing:
                 generation.sockets.close()
         self.stopping = True
+        self.stop_at = None
         for child in self.children.values():
             seconds = self._leave_time(child.generation.config)
             if number == signal.SIGQUIT or child.state == BOOTING:
@@ -419,8 +592,12 @@ class Master:
 
     def _reload(self) -> None:
         """Begin a new generation; one that was on its way may have seen what has changed since, or not."""
-        if self.stopping:
+        if self.stopping or self.stop_at is not None:
             return
+        if self.upgrade is not None:
+            self.log.warning("Not reloading: an upgrade is on its way")
+            return
+        self.notifier.reloading()
         environ: dict[str, str] | None = None
         config = self.config
         current = self.generations.current or self.generations.coming
@@ -429,7 +606,7 @@ class Master:
                 config, environ = self.reread()
             sockets = Sockets(config.listen, current.sockets if current is not None else None)
         except (ConfigError, BindError) as error:
-            self.log.error("Reload failed, the workers there are go on serving: %s", error)
+            self._reload_failed(error, "")
             return
         if self.generations.coming is not None:
             self._abandon(sockets)
@@ -464,28 +641,14 @@ class Master:
             access.close()
 
 
-def in_foreground() -> bool:
-    """Whether a terminal's own signals may come to this process: it runs in the foreground of one."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
-
-
-def run(config: Config, reread: Reread | None = None) -> int:
+def run(config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Serve with a master and its workers until a signal says stop. Returns the exit code.
 
     Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends.
     """
     if not hasattr(os, "fork"):
         raise ConfigError("workers: this platform can't fork, so there is one process; say --workers 1")
-    master = Master(config, reread)
+    master = Master(config, reread, environ)
     try:
         return master.run()
     except WorkerProcess as end:

@@ -80,3 +80,17 @@ class SignalQueue:
 
 def ignore(number: int, frame: FrameType | None) -> None:
     """Do nothing; unlike SIG_IGN, which a program that is started would inherit."""
+
+
+def in_foreground() -> bool:
+    """Whether a terminal's own signals may come to this process: it runs in the foreground of one."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -5,6 +5,11 @@ What waits in a socket's queue therefore waits for the next worker; nothing is r
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from gateway.config.addresses import Address
 from gateway.config.settings import ListenSettings
 from gateway.server.listener import Listener, open_listeners
@@ -14,17 +19,29 @@ Key = tuple[Address, int]
 
 
 class Sockets:
-    """The sockets that `settings` ask for. Raises BindError."""
+    """The sockets that `settings` ask for. Raises BindError.
 
-    def __init__(self, settings: ListenSettings, previous: Sockets | None = None) -> None:
-        self.settings = settings
+    Those that `previous` has at the same addresses are taken over as they are, with its backlog and file mode; and so
+    are descriptors that were `handed` over for one.
+    """
+
+    def __init__(
+        self,
+        settings: ListenSettings,
+        previous: Sockets | None = None,
+        handed: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> None:
         self.groups: dict[Key, list[Listener]] = {}
         """The listeners of each address: a name may stand for several."""
-        kept = previous.groups if previous is not None and previous.same_kind(settings) else {}
+        kept = previous.groups if previous is not None else {}
         opened: list[Listener] = []
         try:
             for key in keys(settings.addresses):
-                if key not in kept:
+                if key in kept:
+                    self.groups[key] = kept[key]
+                elif name_of(key) in handed:
+                    self.groups[key] = [adopted(number, key[0]) for number in handed[name_of(key)]]
+                else:
                     found = open_listeners(
                         [key[0]],
                         backlog=settings.backlog,
@@ -33,16 +50,10 @@ class Sockets:
                     )
                     opened += found
                     self.groups[key] = found
-                else:
-                    self.groups[key] = kept[key]
         except BaseException:
             for listener in opened:
                 listener.close()
             raise
-
-    def same_kind(self, settings: ListenSettings) -> bool:
-        """Whether sockets opened for these settings are like ours, wherever they listen."""
-        return settings._replace(addresses=()) == self.settings._replace(addresses=())
 
     @property
     def listeners(self) -> list[Listener]:
@@ -56,11 +67,27 @@ class Sockets:
             if id(listener) not in kept:
                 listener.close()
 
+    def descriptors(self) -> dict[str, list[int]]:
+        """What to hand over, by the addresses' names."""
+        return {name_of(key): [each.sock.fileno() for each in group] for key, group in self.groups.items()}
+
     def leave(self) -> list[Listener]:
-        """In a worker: the sockets to accept at. Their files stay the master's."""
+        """The sockets to accept at, whose files are another process's to remove: the master's, or the next one's."""
         for listener in self.listeners:
             listener.unlink = None
         return self.listeners
+
+
+def name_of(key: Key) -> str:
+    """A key as text."""
+    return f"{key[0]} {key[1]}"
+
+
+def adopted(number: int, address: Address) -> Listener:
+    """The listener that another process has opened, and hands over together with its file."""
+    return Listener(
+        socket.socket(fileno=number), unlink=os.path.abspath(address.path) if address.kind == "unix" else None
+    )
 
 
 def keys(addresses: tuple[Address, ...]) -> list[Key]:

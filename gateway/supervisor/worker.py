@@ -129,6 +129,8 @@ class Worker:
             server.ask_shutdown(ORPHAN_TIME)
             return
         for message in messages:
+            if message.get("leave"):
+                server.announce_end()
             if message.get("retire"):
                 server.retire()
 

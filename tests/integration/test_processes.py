@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -600,3 +601,219 @@ def sockets(pid: int) -> int:
         return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return 0
+
+
+# What the world around it is told
+
+
+def ask(address: Any, target: str) -> tuple[int, str]:
+    with Client(address) as client:
+        client.send(request("GET", target))
+        response = client.response()
+        return response.status, response.body.decode().strip()
+
+
+def health_of(server: Server) -> tuple[str, int]:
+    return "127.0.0.1", int(server.wait_for_line(r"Health at: http://127\.0\.0\.1:(\d+)")[1])
+
+
+def test_health(folder: Path) -> None:
+    gate = folder / "gate"
+    write_app(folder, before=f"import time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)")
+    with start(folder, "--health-bind=127.0.0.1:0", "--drain-delay=60", listeners=0) as server:
+        address = health_of(server)
+        assert ask(address, "/livez") == (200, "starting: not all workers are ready yet")
+        assert ask(address, "/readyz")[0] == 503
+        gate.touch()
+        server.wait_for_line("Listening at", TIME)
+        assert ask(address, "/readyz?verbose") == (200, "2 workers ready")
+        assert ask(address, "/")[0] == 404
+        write_app(folder, before="raise ValueError('broken code')")
+        server.signal(signal.SIGHUP)
+        server.wait_for_line("Reload failed", TIME)
+        assert ask(address, "/readyz")[1].endswith(
+            "the last reload failed: importing served failed: ValueError: broken code"
+        )
+        server.signal(signal.SIGTERM)
+        server.wait_for_line("Not ready any more; stopping in 60 s")
+        assert ask(address, "/readyz") == (503, "stopping")
+        assert ask(address, "/livez")[0] == 200
+        port = int(server.wait_for_line(r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
+
+        def announced() -> bool:
+            # It is still served, and told to go.
+            with Client(("127.0.0.1", port)) as client:
+                client.send(request("GET", "/"))
+                response = client.response()
+                assert response.status == 200
+                return "close" in response.connection
+
+        until(announced)
+        server.signal(signal.SIGINT)
+        assert server.wait(TIME) == 0
+
+
+def test_health_while_every_worker_is_busy(folder: Path) -> None:
+    write_app(folder, within="import time; os.write(2, b'busy\\n'); time.sleep(60)")
+    path = folder / "health"
+    with start(folder, f"--health-bind=unix:{path}", workers=1) as server, server.connect() as client:
+        client.send(request("GET", "/"))
+        server.wait_for_line("busy")
+        assert ask(str(path), "/readyz") == (200, "1 workers ready")
+        server.signal(signal.SIGQUIT)
+        server.wait(TIME)
+        assert not path.exists()
+
+
+def test_health_is_not_held_up_by_silent_clients(folder: Path) -> None:
+    with start(folder, "--health-bind=127.0.0.1:0") as server:
+        address = health_of(server)
+        silent = [Client(address) for _ in range(80)]
+        assert ask(address, "/readyz")[0] == 200
+        silent[-1].send(b"x" * 9000)
+        silent[-1].expect_end()
+        for client in silent:
+            client.close()
+        assert server.terminate(TIME) == 0
+
+
+def test_pid_file(folder: Path) -> None:
+    path = folder / "gateway.pid"
+    path.write_text("99999999\n")
+    with start(folder, "-p", str(path)) as server:
+        assert path.read_text() == f"{server.pid}\n"
+        done = run_gateway("served:app", "--app-dir", str(folder), "--bind=127.0.0.1:0", f"--pid={path}", timeout=TIME)
+        assert done.returncode == 2
+        assert f"belongs to process {server.pid}, which runs" in done.stderr
+        os.kill(server.worker_pid, signal.SIGKILL)
+        server.wait_for_lines("Application startup complete", 3, TIME)
+        assert path.exists(), "it is the master's"
+        assert server.terminate(TIME) == 0
+    assert not path.exists()
+
+
+class Manager:
+    """What systemd is to a service that notifies."""
+
+    def __init__(self, path: Path) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(str(path))
+        self.sock.settimeout(TIME)
+
+    def expect(self, **fields: str) -> dict[str, str]:
+        """The next message with these fields."""
+        while True:
+            message = dict(line.split("=", 1) for line in self.sock.recv(4096).decode().splitlines())
+            if fields.items() <= message.items():
+                return message
+
+
+def test_systemd_is_notified(folder: Path) -> None:
+    manager = Manager(folder / "notify")
+    env = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000", "PYTHONDONTWRITEBYTECODE": "1"}
+    with manager.sock, start(folder, env=env) as server:
+        manager.expect(READY="1", STATUS="2 workers ready")
+        manager.expect(WATCHDOG="1")
+        manager.expect(WATCHDOG="1")
+        before = time.monotonic_ns() // 1000
+        server.signal(signal.SIGHUP)
+        assert int(manager.expect(RELOADING="1")["MONOTONIC_USEC"]) >= before
+        manager.expect(READY="1")
+        write_app(folder, before="raise ValueError('broken code')")
+        server.signal(signal.SIGHUP)
+        manager.expect(RELOADING="1")
+        assert "broken code" in manager.expect(READY="1")["STATUS"]
+        server.signal(signal.SIGTERM)
+        manager.expect(STOPPING="1")
+        assert server.wait(TIME) == 0
+
+
+def test_the_application_is_not_mistaken_for_the_service(folder: Path) -> None:
+    write_app(folder, before="assert 'NOTIFY_SOCKET' not in os.environ")
+    with start(folder, env={"NOTIFY_SOCKET": "@nobody", "PYTHONDONTWRITEBYTECODE": "1"}) as server:
+        assert answer(server)
+
+
+def test_systemd_passes_sockets(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        script = f"import os, sys; os.dup2({sock.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+        script += "os.environ['LISTEN_FDS'] = '1'; os.execv(sys.argv[1], sys.argv[1:])"
+        with start(
+            folder, wrapper=[sys.executable, "-c", script], pass_fds=[sock.fileno()], binds=(), listeners=1
+        ) as server:
+            assert server.addresses == [sock.getsockname()]
+            server.signal(signal.SIGHUP)
+            reloaded(server)
+            assert answer(server)
+            assert server.terminate(TIME) == 0
+
+
+# Upgrade in place
+
+
+def successor(server: Server) -> int:
+    """The new master, which is waited for."""
+    return int(server.wait_for_line(r"Upgrading: started the new program with pid: (\d+)", TIME)[1])
+
+
+def test_upgrade_under_load(folder: Path, load_of: Callable[..., Load]) -> None:
+    pid_file, health = folder / "pid", folder / "health"
+    options = (f"--pid={pid_file}", f"--health-bind=unix:{health}")
+    with start(folder, *options) as server:
+        load = load_of(server, rate=500)
+        old = workers(server)
+        write_app(folder, name="two", before="import time; time.sleep(1)")
+        server.signal(signal.SIGUSR2)
+        new = successor(server)
+        try:
+            server.wait_for_line("Upgrade complete", TIME)
+            until(lambda: pid_file.read_text() == f"{new}\n")
+            assert ask(str(health), "/readyz") == (200, "2 workers ready")
+            assert server.process is not None
+            # It goes when its workers have gone.
+            assert server.process.wait(TIME) == 0
+            assert all(map(gone, old))
+            assert not gone(new)
+            assert answer(server)[0] == "two"
+            result = load.stop()
+            assert result["failed"] == {}, result
+        finally:
+            os.kill(new, signal.SIGTERM)
+        until(lambda: gone(new))
+        assert not pid_file.exists()
+        assert not health.exists()
+        server.wait(TIME)
+
+
+def test_upgrade_to_a_broken_program(folder: Path, load_of: Callable[..., Load]) -> None:
+    with start(folder) as server:
+        load = load_of(server, rate=500)
+        write_app(folder, before="raise ValueError('broken code')")
+        server.signal(signal.SIGUSR2)
+        new = successor(server)
+        server.wait_for_line("Upgrade failed, this program goes on: the new one exited with code 4", TIME)
+        assert gone(new)
+        assert answer(server)[0] == "one"
+        result = load.stop()
+        assert result["failed"] == {}, result
+        # And all else goes on as before.
+        write_app(folder, name="mended")
+        server.signal(signal.SIGHUP)
+        reloaded(server)
+        assert server.terminate(TIME) == 0
+
+
+def test_upgrade_that_is_stopped_or_overtaken(folder: Path) -> None:
+    write_app(folder, before="import time; time.sleep(0 if os.environ.get('FAST') else 0.5)")
+    with start(folder) as server:
+        server.signal(signal.SIGUSR2)
+        new = successor(server)
+        server.signal(signal.SIGUSR2)
+        server.wait_for_line("Not upgrading")
+        server.signal(signal.SIGHUP)
+        server.wait_for_line("Not reloading")
+        server.signal(signal.SIGTERM)
+        assert server.process is not None
+        assert server.process.wait(TIME) == 0
+        until(lambda: gone(new))
+        server.wait(TIME)
