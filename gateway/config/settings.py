@@ -73,6 +73,11 @@ class ProcessSettings(NamedTuple):
     """Seconds; 0 = no limit."""
     graceful_timeout: float
     """Seconds."""
+    preload: bool
+    user: str | None
+    group: str | None
+    initgroups: bool
+    umask: int | None
     pid: str | None
     """A path."""
     health_bind: Address | None
@@ -451,8 +456,8 @@ class Config:
                 " process; say --workers 1, or leave it out"
             )
         if not values["supervisor"]:
-            for name in ("pid", "health_bind", "drain_delay"):
-                if values[name]:
+            for name in ("pid", "health_bind", "drain_delay", "preload", "user", "group", "umask"):
+                if values[name] not in (None, False, 0.0):
                     raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
             for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
                 if values[name]:

@@ -5,7 +5,7 @@ deadline) only changes what should be there: how many workers, of which generati
 makes what is there what should be there: it forks what is missing and has others leave. So there is no order in which
 events could come that some handler has not thought of.
 
-Rule 1: the application is never loaded here; it can't take the master down.
+Rule 1: the application is never loaded here, unless asked for (--preload); it can't take the master down.
 Rule 2: nobody leaves before whoever takes over is ready.
 Rule 3: only a failure at the first boot stops the server. Later ones are tried again, with pauses in between.
 Rule 4: every wait for a worker has an end: it is asked, then made to dump its stacks, then killed.
@@ -25,6 +25,7 @@ from gateway import log
 from gateway._version import __version__
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_ERROR, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
+from gateway.loader import LoadedApp
 from gateway.server.server import EXIT_TIME
 from gateway.server.share import Board, Share
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
@@ -34,8 +35,10 @@ from .channel import Channel
 from .child import BOOTING, READY, Child
 from .death import MemoryEvents, describe
 from .health import Health, State
+from .identity import Identity
 from .parent import ParentDeath
 from .pidfile import PidFile
+from .preload import preload
 from .reload import Generation, Generations, boots_at_once
 from .signals import SignalQueue, in_foreground
 from .sockets import Sockets, adopted
@@ -94,6 +97,9 @@ class Master:
         self.upgrade: Upgrade | None = None
         """The program that is to replace this one."""
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
+        self.identity = Identity.of(config.processes)
+        self.loaded: LoadedApp | None = None
+        """The application, with --preload."""
         self.failure: GatewayError | None = None
 
     def run(self) -> int:
@@ -109,6 +115,8 @@ class Master:
                 self._turn()
         except WorkerProcess:
             raise
+        except Terminated:
+            self.log.info("Stopped while the application was being loaded")
         except BaseException:
             self._clean_up()
             raise
@@ -122,13 +130,20 @@ class Master:
 
     def _start(self) -> None:
         self.log.info("Starting gateway %s", __version__)
+        if self.config.processes.umask is not None:
+            os.umask(self.config.processes.umask)
         for notice in self.config.notices:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
         if self.pid_file is not None and self.handover is None:
             self.pid_file.write()
         handed = self.handover.sockets if self.handover is not None else {}
-        self.generations.begin(Generation(self.config, Sockets(self.config.listen, handed=handed)))
+        sockets = Sockets(self.config.listen, handed=handed)
+        self.generations.begin(Generation(self.config, sockets))
+        for path in [listener.unlink for listener in sockets.listeners] + self._log_files():
+            self.identity.give(path)
+        if self.config.processes.preload:
+            self.loaded = preload(self.config, self.log)
         address = self.config.processes.health_bind
         if address is not None:
             passed = [adopted(number, address) for number in handed.get(f"health {address}", ())]
@@ -356,6 +371,7 @@ class Master:
         """In the new process: let go of what is the master's, and serve. Does not return."""
         code = EXIT_ERROR
         try:
+            self.identity.take()
             self.parent_death.follow()
             self.signals.leave()
             self.selector.close()
@@ -377,7 +393,7 @@ class Master:
             for name in (*VARIABLES, VARIABLE):
                 os.environ.pop(name, None)
             loggers = self.loggers if generation.config.log == self.logged else None
-            code = Worker(generation.config, listeners, Share(self.board, row), channel, loggers).run()
+            code = Worker(generation.config, listeners, Share(self.board, row), channel, loggers, self.loaded).run()
         except Terminated:
             code = EXIT_OK
         except SystemExit as end:
@@ -529,7 +545,11 @@ class Master:
         self._stop(signal.SIGQUIT)
 
     def _on_hup(self) -> None:
-        self._reload()
+        if self.loaded is not None:
+            # Only a new process can load it anew.
+            self._begin_upgrade()
+        else:
+            self._reload()
 
     def _on_ttin(self) -> None:
         self._scale(1)
@@ -539,6 +559,8 @@ class Master:
 
     def _on_usr1(self) -> None:
         self.loggers.reopen()
+        for path in self._log_files():
+            self.identity.give(path)
         for child in self.children.values():
             child.signal(signal.SIGUSR1)
 
@@ -625,6 +647,9 @@ class Master:
         for child in self.children.values():
             if child.generation is abandoned:
                 child.retire(self._leave_time(abandoned.config) if child.state == READY else EXIT_TIME + MARGIN)
+
+    def _log_files(self) -> list[str | None]:
+        return [self.logged.error_logfile, self.logged.access_logfile]
 
     def _move_logs(self) -> None:
         """After a reload: logs where the configuration now says."""

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
+from gateway.loader import LoadedApp
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
@@ -43,7 +44,8 @@ class WorkerProcess(BaseException):
 class Worker:
     """One worker, in its own process. Signals must be blocked until `run`.
 
-    `loggers` are the master's, or None where the configuration wants others.
+    `loggers` are the master's, or None where the configuration wants others. `app` is the application, where the master
+    has loaded it.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
+        app: LoadedApp | None = None,
     ) -> None:
         self.config = config
         self.listeners = listeners
         self.share = share
+        self.app = app
         self.channel = channel
         self.ready = False
         self.server: Server | None = None
@@ -75,7 +79,7 @@ class Worker:
             self._take_signals()
             factory = loop_factory(self.config.asgi.loop)
             self.server = Server(
-                None,
+                self.app,
                 self.config,
                 listeners=self.listeners,
                 share=self.share,

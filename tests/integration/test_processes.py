@@ -804,7 +804,7 @@ def test_upgrade_to_a_broken_program(folder: Path, load_of: Callable[..., Load])
 
 
 def test_upgrade_that_is_stopped_or_overtaken(folder: Path) -> None:
-    write_app(folder, before="import time; time.sleep(0 if os.environ.get('FAST') else 0.5)")
+    write_app(folder, before="import time; time.sleep(0.5)")
     with start(folder) as server:
         server.signal(signal.SIGUSR2)
         new = successor(server)
@@ -817,3 +817,75 @@ def test_upgrade_that_is_stopped_or_overtaken(folder: Path) -> None:
         assert server.process.wait(TIME) == 0
         until(lambda: gone(new))
         server.wait(TIME)
+
+
+# Memory, users, groups
+
+
+def test_preload(folder: Path) -> None:
+    write_app(folder, before="parent = os.getpid()\nos.write(2, b'loaded\\n')", within="assert parent == os.getppid()")
+    with start(folder, "--preload") as server:
+        assert server.lines.count("loaded") == 1
+        assert answer(server)[1] in workers(server)
+        os.kill(server.worker_pid, signal.SIGKILL)
+        server.wait_for_lines("Application startup complete", 3, TIME)
+        assert server.lines.count("loaded") == 1
+        write_app(folder, name="two")
+        server.signal(signal.SIGHUP)
+        new = successor(server)
+        try:
+            server.wait_for_line("Upgrade complete", TIME)
+            until(lambda: answer(server)[0] == "two")
+        finally:
+            os.kill(new, signal.SIGTERM)
+        assert server.wait(TIME) == 0
+
+
+@pytest.mark.parametrize(("before", "code"), [("raise ValueError('broken')", 4), ("import sys; sys.exit(1)", 4)])
+def test_preload_that_fails(folder: Path, before: str, code: int) -> None:
+    write_app(folder, before=before)
+    done = run_gateway("served:app", "--app-dir", str(folder), "--preload", "--bind=127.0.0.1:0", timeout=TIME)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("gateway: error:") == 1
+
+
+def test_term_during_preload(folder: Path) -> None:
+    write_app(folder, before="import time; os.write(2, b'importing\\n'); time.sleep(60)")
+    with start(folder, "--preload", listeners=0) as server:
+        server.wait_for_line("importing")
+        assert server.terminate(TIME) == 0
+
+
+def test_threads_of_a_preloaded_application_are_named(folder: Path) -> None:
+    write_app(
+        folder,
+        before="import threading; threading.Thread(target=threading.Event().wait, name='mine', daemon=True).start()",
+    )
+    with start(folder, "--preload") as server:
+        server.wait_for_line(r"started threads while it was loaded \(mine\)")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change")
+def test_workers_change_their_group_and_files_their_owner(folder: Path) -> None:
+    path, access = folder / "s", folder / "access.log"
+    options = ("--group=12345", "--umask=027", f"--access-logfile={access}", "--access-log-flush=0")
+    with start(folder, *options, binds=[f"unix:{path}"]) as server:
+        for pid in workers(server):
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert re.search(r"^Gid:\s+12345\s+12345", status, re.MULTILINE)
+            assert re.search(r"^Groups:\s+12345\s*$", status, re.MULTILINE)
+            assert re.search(r"^Umask:\s+0027", status, re.MULTILINE)
+        assert path.stat().st_gid == access.stat().st_gid == 12345
+        access.unlink()
+        server.signal(signal.SIGUSR1)
+        until(lambda: access.exists() and access.stat().st_gid == 12345)
+        pids = workers(server)
+        server.kill()
+        until(lambda: all(map(gone, pids)), 2.0)
+
+
+def test_unknown_users_and_groups(folder: Path) -> None:
+    for option in ("--user=nobody-of-this-name", "--group=nobody-of-this-name"):
+        done = run_gateway("served:app", "--app-dir", str(folder), "--bind=127.0.0.1:0", option, timeout=TIME)
+        assert done.returncode == 2, done.stderr
+        assert "nobody-of-this-name" in done.stderr
