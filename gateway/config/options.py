@@ -471,6 +471,15 @@ OPTIONS: tuple[Option, ...] = (
         "balancers to notice",
         group="Processes",
     ),
+    timeout(
+        "timeout",
+        "",
+        30.0,
+        "in which the event loop of a worker does not turn; then it is ended, with its stacks in the log, and "
+        "replaced. WSGI threads do not block the loop; a request may take longer than this",
+        group="Processes",
+        flags=("-t", "--timeout-worker-healthcheck"),
+    ),
     Option(
         "max_requests",
         values.INTEGER,

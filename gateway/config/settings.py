@@ -83,6 +83,8 @@ class ProcessSettings(NamedTuple):
     health_bind: Address | None
     drain_delay: float
     """Seconds."""
+    timeout: float
+    """Seconds; 0 = no limit."""
     max_requests: int
     """0 = no limit."""
     max_requests_jitter: int

@@ -393,8 +393,11 @@ class Server:
             self.pool.drain()
         if self.acceptor is not None:
             self.acceptor.tick(now)
-        if self.share is not None and self.state != STOPPING:
-            self.share.show()
+        if self.share is not None:
+            if self.state == STOPPING:
+                self.share.leave()
+            else:
+                self.share.show()
         assert self._loop is not None
         self._timer = self._loop.call_later(TICK, self._tick)
 

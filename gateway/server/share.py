@@ -79,6 +79,14 @@ class Board:
         """How many requests that worker has had."""
         return self._rows[CELLS * row + 2]
 
+    def left(self, row: int) -> bool:
+        """Whether that worker accepts no connections any more."""
+        return self._rows[CELLS * row] == EMPTY
+
+    def silence(self, row: int) -> float:
+        """Seconds since that worker's loop has last turned."""
+        return time.monotonic() - self._rows[CELLS * row + 1] / 1000
+
     def least(self, row: int) -> int:
         """The fewest connections any other worker has; EMPTY when there is no other."""
         oldest = int((time.monotonic() - STALE) * 1000)

@@ -60,7 +60,10 @@ class Channel:
         return True
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived; None when the other side is gone and all of them were received."""
+        """The messages that have arrived; None when the other side is gone and all of them were received.
+
+        Whoever says what is no message is gone as well: nothing it might say can be trusted.
+        """
         while True:
             try:
                 data = self.sock.recv(READ_SIZE)
@@ -77,7 +80,11 @@ class Channel:
                 # Nobody of ours says so much.
                 return None
         *lines, self._input = self._input.split(b"\n")
-        return [json.loads(line) for line in lines]
+        try:
+            messages = [json.loads(line) for line in lines]
+        except ValueError:
+            return None
+        return messages if all(isinstance(message, dict) for message in messages) else None
 
     def close(self) -> None:
         """Close this end, which is how the other side learns of it."""

@@ -52,6 +52,7 @@ class Child:
         self.lifetime: Lifetime | None = None
         """From when it is ready."""
         limit = generation.config.processes.timeout_boot
+        self._late = f"was not ready within {limit:g} s (--timeout-boot)"
         if limit:
             self.deadline = self.since + limit
 
@@ -86,6 +87,13 @@ class Child:
         except ProcessLookupError:
             pass
 
+    def check_loop(self, silence: float) -> None:
+        """Have it end when its loop has not turned for too long; `silence` is for how many seconds."""
+        limit = self.generation.config.processes.timeout
+        if self.state == READY and self.deadline is None and limit and silence >= limit:
+            self.deadline = time.monotonic()
+            self._late = f"timeout: its event loop has not turned for {silence:.1f} s (--timeout)"
+
     def check(self, now: float) -> None:
         """See to it that it ends when it is late."""
         if self.deadline is None or now < self.deadline:
@@ -100,13 +108,12 @@ class Child:
         self.log.error(
             "Worker (pid:%d) %s; ending it. What each of its threads does follows.",
             self.pid,
-            f"was not ready within {self.generation.config.processes.timeout_boot:g} s (--timeout-boot)"
-            if self.state == BOOTING
-            else "did not stop in time",
+            self._late,
         )
         self.signal(signal.SIGABRT)
 
     def _leave(self, seconds: float) -> None:
         self.state = LEAVING
+        self._late = "did not stop in time"
         end = time.monotonic() + seconds
         self.deadline = end if self.deadline is None else min(self.deadline, end)

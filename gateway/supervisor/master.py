@@ -188,6 +188,7 @@ class Master:
         self._reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
+            child.check_loop(self.board.silence(child.row))
             child.check(now)
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
@@ -406,6 +407,10 @@ class Master:
     def _recycle(self, child: Child, now: float) -> None:
         """Have a worker replaced that has served for long enough."""
         if child.lifetime is None or child.state != READY or child.outgoing:
+            return
+        if self.board.left(child.row):
+            self.log.info("Replacing worker (pid:%d): it is stopping by itself", child.pid)
+            child.outgoing = True
             return
         verdict = child.lifetime.judge(child.pid, self.board.requests(child.row), now)
         if verdict is None:

@@ -226,6 +226,24 @@ def test_a_worker_that_ends_is_replaced(folder: Path, number: signal.Signals) ->
         assert server.terminate(TIME) == 0
 
 
+def test_a_worker_that_is_told_to_stop_is_replaced_while_it_does(folder: Path) -> None:
+    write_app(
+        folder,
+        within="if scope['path'] == '/wait':\n    import asyncio\n    os.write(2, b'waiting\\n')\n    await asyncio.sleep(4)",
+    )
+    with start(folder, "--timeout=2", workers=1) as server, server.connect(TIME) as client:
+        client.send(request("GET", "/wait"))
+        server.wait_for_line("waiting")
+        (victim,) = workers(server)
+        os.kill(victim, signal.SIGTERM)
+        server.wait_for_line(rf"Replacing worker \(pid:{victim}\): it is stopping by itself")
+        server.wait_for_lines("Application startup complete", 2, TIME)
+        assert answer(server)[1] != victim
+        assert client.response().status == 200
+        until(lambda: gone(victim))
+        assert "timeout" not in server.log
+
+
 def test_replacements_that_can_not_boot_are_tried_again(folder: Path) -> None:
     with start(folder, workers=1) as server:
         write_app(folder, before="raise ValueError('broken meanwhile')")
@@ -233,6 +251,19 @@ def test_replacements_that_can_not_boot_are_tried_again(folder: Path) -> None:
         server.wait_for_lines("can't start: .*broken meanwhile.*; trying again in", 2, TIME)
         write_app(folder, name="mended")
         assert until(lambda: server.get("/").body.startswith(b"mended"))
+        assert server.terminate(TIME) == 0
+
+
+def test_a_blocked_loop_is_ended_with_its_stacks_in_the_log(folder: Path) -> None:
+    write_app(folder, within="if scope['path'] == '/block':\n    import time\n    time.sleep(60)")
+    with start(folder, "--timeout=1") as server, server.connect(TIME) as client:
+        before = workers(server)
+        client.send(request("GET", "/block"))
+        server.wait_for_line(r"Worker \(pid:\d+\) timeout: its event loop has not turned for \d", TIME)
+        server.wait_for_lines("Application startup complete", 3, TIME)
+        assert len(workers(server) & before) == 1
+        assert 'served.py", line' in server.log
+        assert answer(server)
         assert server.terminate(TIME) == 0
 
 
