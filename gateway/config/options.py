@@ -449,6 +449,16 @@ OPTIONS: tuple[Option, ...] = (
         default_text="as it is",
     ),
     Option(
+        "proc_name",
+        values.TEXT,
+        None,
+        "what the processes are called, with setproctitle installed",
+        "Processes",
+        flags=("-n", "--name", "--process-name"),
+        placeholder="NAME",
+        default_text="the target",
+    ),
+    Option(
         "pid",
         values.PATH,
         None,

@@ -78,6 +78,7 @@ class ProcessSettings(NamedTuple):
     group: str | None
     initgroups: bool
     umask: int | None
+    proc_name: str | None
     pid: str | None
     """A path."""
     health_bind: Address | None

@@ -43,6 +43,7 @@ from .reload import Generation, Generations, boots_at_once
 from .signals import SignalQueue, in_foreground
 from .sockets import Sockets, adopted
 from .systemd import VARIABLES, Notifier
+from .titles import Titles
 from .upgrade import VARIABLE, Handover, Upgrade
 from .worker import Worker, WorkerProcess
 
@@ -100,6 +101,8 @@ class Master:
         self.identity = Identity.of(config.processes)
         self.loaded: LoadedApp | None = None
         """The application, with --preload."""
+        name = config.application.app
+        self.titles = Titles(config.proc_name or (name if isinstance(name, str) else type(name).__name__))
         self.failure: GatewayError | None = None
 
     def run(self) -> int:
@@ -129,6 +132,7 @@ class Master:
     # Starting and ending
 
     def _start(self) -> None:
+        self.titles.be("master")
         self.log.info("Starting gateway %s", __version__)
         if self.config.processes.umask is not None:
             os.umask(self.config.processes.umask)
@@ -372,6 +376,7 @@ class Master:
         """In the new process: let go of what is the master's, and serve. Does not return."""
         code = EXIT_ERROR
         try:
+            self.titles.be("worker")
             self.identity.take()
             self.parent_death.follow()
             self.signals.leave()

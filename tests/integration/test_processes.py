@@ -78,6 +78,11 @@ def state(pid: int) -> str:
         return "X"
 
 
+def name_of(pid: int) -> str:
+    """What `ps` shows."""
+    return Path(f"/proc/{pid}/comm").read_text() + Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def gone(pid: int) -> bool:
     return state(pid) in "ZX"
 
@@ -109,6 +114,8 @@ def test_workers_serve_and_are_named(folder: Path) -> None:
         assert len(pids) == 3
         assert {int(match[1]) for match in server.wait_for_lines(r"Booting worker with pid: (\d+)", 3)} == pids
         assert answer(server)[1] in pids
+        assert "master" in name_of(server.pid)
+        assert all("worker" in name_of(pid) for pid in pids)
         assert count(server, "Starting gateway") == count(server, "Using interface") == 1
         assert f"Listening at: {server.url} ({server.pid})" in server.log
         assert server.terminate(TIME) == 0
@@ -350,27 +357,22 @@ def test_workers_stop_and_come_back(folder: Path) -> None:
 
 def test_usr1_reaches_master_and_workers(folder: Path) -> None:
     error, access = folder / "error.log", folder / "access.log"
-    with start(
-        folder, f"--error-logfile={error}", f"--access-logfile={access}", "--access-log-flush=0", listeners=0
-    ) as server:
+    options = ("--access-log-flush=0", "--access-log-format=served by %(p)s")
+    with start(folder, f"--error-logfile={error}", f"--access-logfile={access}", *options, listeners=0) as server:
         until(lambda: error.exists() and "Listening at" in error.read_text())
         port = int(re.findall(r"127\.0\.0\.1:(\d+)", error.read_text())[0])
         error.rename(folder / "old.log")
         access.rename(folder / "old-access.log")
         server.signal(signal.SIGUSR1)
         until(lambda: error.exists() and access.exists())
-        pids: set[str] = set()
 
-        def both_answered() -> bool:
+        def both_write_there() -> bool:
             with Client(("127.0.0.1", port)) as client:
                 client.send(request("GET", "/"))
-                pids.add(client.response().body.decode())
-            return len(pids) == 2
+                assert client.response().status == 200
+            return set(map(int, re.findall(r"served by <(\d+)>", access.read_text()))) == workers(server)
 
-        until(both_answered)
-        moved = (folder / "old-access.log").read_text()
-        assert access.read_text().count("GET / ") >= 2
-        assert moved.count("GET / ") == 0
+        until(both_write_there)
         assert server.terminate(TIME) == 0
         assert "Shutting down: Master" in error.read_text()
 
