@@ -70,7 +70,9 @@ class Child:
 
     def retire(self, seconds: float) -> None:
         """Have it finish what it has and end, within `seconds`; what waits to be accepted is left to the others."""
-        if self.state == READY and self.channel.send(retire=True):
+        if self.state == READY:
+            # Where that does not get through, it is ending already.
+            self.channel.send(retire=True)
             self._leave(seconds)
         else:
             self.stop(signal.SIGTERM, seconds)

@@ -487,7 +487,8 @@ class Master:
                 self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
         elif child.state == BOOTING:
             self._boot_failed(child, what)
-        elif status != 0 and not child.killed:
+        elif status not in (0, signal.SIGTERM, signal.SIGQUIT) and not child.killed:
+            # At its very end an interpreter has no handlers any more.
             self.log.warning("Worker (pid:%d) %s while stopping", child.pid, what)
         elif child.killed:
             self.log.error("Worker (pid:%d) killed: it did not stop in time", child.pid)
