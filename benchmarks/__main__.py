@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import bars, chart, check, environment, load, peers, process, report, workloads
+from . import bars, chart, check, environment, load, peers, process, report, websocket, workloads
 from .environment import Environment
 from .peers import Peer
 from .workloads import Workload
@@ -32,7 +32,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--servers", default="", metavar="NAME,…", help="names or their beginnings; NAME@N: N threads")
-    add("--workloads", default="", metavar="KEY,…", help='W3 is W3w and W3a; "all" (default: what bars.py compares)')
+    add("--workloads", default="", metavar="KEY,…", help="W3 is W3w and W3a; websocket, all")
     add("--rounds", type=int, default=3, help="how often each pair is measured (default 3)")
     add("--seconds", type=float, default=2.0, help="length of a measured run (default 2)")
     add("--warm-up", type=float, default=1.0, metavar="SECONDS", help="load before that (default 1)")
@@ -76,6 +76,7 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {options.client_core})
+    load.allow_connections()
     made = environment.prepare(options.python, in_place=options.in_place)
     _make_file(made.scratch / "file.bin")
     with alone(made.scratch):
@@ -141,11 +142,15 @@ def pairs(
     """
     for workload in loads:
         interfaces = [workload.interface, None] if workload.constant else [workload.interface]
-        able = [peer for peer in servers if peer.interface in interfaces]
-        if wanted is not None:
-            able = [peer for peer in able if (workload.key, peer.name) in wanted]
+        able = []
+        for peer in servers:
+            words = peer.words(websocket=workload.websocket, deflate=workload.deflate)
+            if words is None or peer.interface not in interfaces:
+                continue
+            if wanted is None or (workload.key, peer.name) in wanted:
+                able.append(peers.configured(peer, words, workload.threads))
         for peer in able if turn % 2 == 0 else reversed(able):
-            yield workload, peers.for_threads(peer, workload.threads)
+            yield workload, peer
 
 
 def measure(
@@ -202,11 +207,11 @@ def run_once(
     made: Environment, peer: Peer, workload: Workload, options: argparse.Namespace, commands: dict[str, str]
 ) -> dict[str, Any] | None:
     """One measurement of a pair. None when only the check was asked for."""
-    commands[peer.name] = _command(made, peer, None, workload)
-    if workload.kind == "start" and not options.check_only:
-        run = _starts(made, peer, workload, options)
-    else:
+    commands[peer.name + " WebSocket" * workload.websocket] = _command(made, peer, None, workload)
+    if options.check_only:
         run = _load(made, peer, workload, options)
+    else:
+        run = {"start": _starts, "sockets": _sockets}.get(workload.kind, _load)(made, peer, workload, options)
     if run is None:
         return None
     run = {"workload": workload.key, "server": peer.name, **run}
@@ -287,6 +292,8 @@ def _load(made: Environment, peer: Peer, workload: Workload, options: argparse.N
             return None
 
         def generate(seconds: float, **values: Any) -> load.LoadResult:
+            if workload.kind == "echo":
+                return load.echo(port, workload, seconds, options.client_core, made.scratch)
             return load.run(port, workload, seconds, options.client_core, made.scratch, **values)
 
         # Half of the peak can't be asked for before the peak is known.
@@ -323,6 +330,8 @@ def _load(made: Environment, peer: Peer, workload: Workload, options: argparse.N
         raise load.LoadError(f"no request completed: {seen.errors}")
     if seen.errors.get("status"):
         raise check.CheckError(f"{seen.errors['status']} responses with an error status")
+    if workload.deflate:
+        notes.append(f"{seen.compressed:.0%} of the answers compressed")
     if seen.errors:
         notes.append("socket errors: " + ", ".join(f"{kind} {count}" for kind, count in seen.errors.items()))
     # Slow requests beside the fast ones are the server's work too.
@@ -391,6 +400,47 @@ def _starts(made: Environment, peer: Peer, workload: Workload, options: argparse
         "client_cpu": 0.0,
         "counts": True,
         "notes": [f"{len(found)} starts, {milliseconds[0]:.0f}-{milliseconds[-1]:.0f} ms"],
+    }
+
+
+def _sockets(made: Environment, peer: Peer, workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """WebSockets that say nothing: the server's memory for each, without the application's, and what opening costs."""
+    starting, port = _server(made, peer, workload, options)
+    with starting as server:
+        start = server.wait_until(lambda: check.ready(port, workload))
+        notes = check.check(port, peer, workload).notes
+        with load.sockets(port, workload, workloads.SOCKETS_BEFORE):
+            pass
+        rss_before, pss_before = server.memory()
+        accounts = Accounts(server, options)
+        with load.sockets(port, workload, workload.connections) as (opened, times):
+            used = accounts.close(0.0)
+            rss, pss = server.memory()
+            opened[-1].send(websocket.TEXT, b"weigh")
+            own = int(opened[-1].message().payload)
+            if gone := sum(not one.open() for one in opened):
+                notes.append(f"closed {gone} of the idle WebSockets")
+    gained = (rss - rss_before) * 1024 / len(opened)
+    idle = gained - own / 1024
+    notes.append(f"{idle:.1f} KiB per idle WebSocket ({gained:.1f} with its scope and coroutine)")
+    times.sort()
+    return {
+        "requests_per_second": len(opened) / used["took"],
+        "requests": len(opened),
+        "p50_ms": times[len(times) // 2] * 1000,
+        "p99_ms": times[-1 - len(times) // 100] * 1000,
+        "cpu_us": (used["user"] + used["system"]) / len(opened) * 1e6,
+        "cpu_user_us": used["user"] / len(opened) * 1e6,
+        "client_cpu": 0.0,
+        "foreign": used["foreign"],
+        "rss_mib": rss,
+        "rss_growth_mib": rss - rss_before,
+        "pss_mib": pss,
+        "pss_growth_mib": pss - pss_before,
+        "idle_kib": idle,
+        "start_ms": start * 1000,
+        "counts": not gone,
+        "notes": notes,
     }
 
 

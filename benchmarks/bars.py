@@ -249,6 +249,8 @@ def _absence(name: str, row: Row | None) -> str:
 
 C_WSGI = ("fastpysgi-wsgi", "bjoern")
 THREADED = ("granian-wsgi", "gunicorn-gthread")
+WEBSOCKET = ("socketify-asgi", "uvicorn", "gunicorn-asgi", "granian-asgi")
+DEFLATE = ("socketify-asgi", "uvicorn", "hypercorn")
 
 
 def _hello(key: str, browser: bool) -> list[Bar]:
@@ -361,6 +363,11 @@ BARS: tuple[Bar, ...] = (
     *_latency("W15w", "gateway-wsgi", THREADED),
     *_latency("W15w", "gateway-wsgi-inline", (*C_WSGI, *THREADED)),
     *_latency("W15a", "gateway-asgi", ("fastpysgi-asgi", "granian-asgi", "gunicorn-asgi", "uvicorn")),
+    Faster("W9t", "gateway-asgi", WEBSOCKET, 1.5),
+    Faster("W9b", "gateway-asgi", WEBSOCKET, 1.2),
+    Faster("W9zt", "gateway-asgi", DEFLATE, 1.5),
+    Faster("W9zb", "gateway-asgi", DEFLATE, 1.2),
+    AtMost("W9i per idle WebSocket", ("W9i", "gateway-asgi"), lambda row, others: row.idle, 6.0, "KiB"),
     Alike("W1 access log to a file", ("W1", "gateway-wsgi-log"), ("W1", "gateway-wsgi"), 0.9),
     Alike("W2 access log to a file", ("W2", "gateway-asgi-log"), ("W2", "gateway-asgi"), 0.9),
 )

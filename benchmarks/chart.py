@@ -27,8 +27,8 @@ text{fill:#e6edf3}.note{fill:#9198a1}.rule{stroke:#6e7681}.ahead{fill:#2fa383}.b
 
 def svg(result: dict[str, Any]) -> str:
     """One bar for each workload and server of ours that can be compared."""
-    # At half of peak load the rate is given, and beside slow requests there is no peer.
-    left_out = {one.key for one in WORKLOADS if one.kind in ("half", "beside")}
+    # At half of peak load the rate is given, beside slow requests there is no peer, and idle sockets are about memory.
+    left_out = {one.key for one in WORKLOADS if one.kind in ("half", "beside", "sockets")}
     found = [line for key in result["workloads"] if key not in left_out for line in _lines(result, key)]
     scale = (WIDTH - LABEL - VALUE) / max(1.2, *(min(LONGEST, ratio) for _, ratio, _ in found), 0.0)
     one = LABEL + scale

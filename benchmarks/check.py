@@ -9,7 +9,9 @@ import struct
 import time
 from dataclasses import dataclass, field
 
+from . import websocket
 from .peers import Peer
+from .websocket import WebSocket, WebSocketError
 from .workloads import Workload
 
 TIMEOUT = 5.0
@@ -36,20 +38,30 @@ class Findings:
 def ready(port: int, workload: Workload) -> bool:
     """Whether the server answers. Raises CheckError when it takes a request and never answers it fully."""
     try:
+        if workload.websocket:
+            with WebSocket(port, workload, TIMEOUT) as opened:
+                _echo(opened, workload, 1)
+            return True
         with _connect(port) as client:
             return _exchange(client, workload).status > 0
     except TimeoutError as error:
         raise CheckError(f"no complete answer within {TIMEOUT:g} s") from error
+    except WebSocketError as error:
+        raise CheckError(str(error)) from error
     except (OSError, http.client.HTTPException):
         return False
 
 
 def answers(port: int, workload: Workload) -> None:
-    """Ask once and compare status and body exactly. Raises CheckError."""
+    """Ask once and compare status and body, or three WebSocket messages, exactly. Raises CheckError."""
     try:
+        if workload.websocket:
+            with WebSocket(port, workload, TIMEOUT) as opened:
+                _echo(opened, workload)
+            return
         with _connect(port) as client:
             _compare(_exchange(client, workload), workload)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, WebSocketError) as error:
         raise CheckError(f"{type(error).__name__}: {error}") from error
 
 
@@ -57,6 +69,9 @@ def check(port: int, peer: Peer, workload: Workload) -> Findings:
     """All checks. Raises CheckError for a wrong answer; lesser faults are notes in the findings."""
     findings = Findings()
     try:
+        if workload.websocket:
+            _websocket(port, workload, findings)
+            return findings
         with _connect(port) as client:
             _compare(_exchange(client, workload), workload)
             if workload.persistent:
@@ -67,9 +82,35 @@ def check(port: int, peer: Peer, workload: Workload) -> Findings:
             _close(port, workload, findings)
         else:
             findings.notes.append("Connection: close not asked: breaks it")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, WebSocketError) as error:
         raise CheckError(f"{type(error).__name__}: {error}") from error
     return findings
+
+
+def _echo(opened: WebSocket, workload: Workload, count: int = 3) -> None:
+    """Messages come back as they are, and of the same type."""
+    opcode = websocket.BINARY if workload.binary else websocket.TEXT
+    messages = workload.messages()
+    for start in range(0, count * workload.size, workload.size):
+        sent = messages[start : start + workload.size]
+        opened.send(opcode, sent)
+        found = opened.message()
+        if found != (0x80 | opcode, sent):
+            raise CheckError(
+                f"wrong message: 0x{found.first:02x} and {len(found.payload)} bytes, beginning {found.payload[:40]!r}"
+            )
+
+
+def _websocket(port: int, workload: Workload, findings: Findings) -> None:
+    """Messages, a ping, and the closing handshake (RFC 6455 5.5.1, 5.5.2, 7.1)."""
+    opened = WebSocket(port, workload, TIMEOUT)
+    with opened:
+        _echo(opened, workload)
+        opened.send(websocket.PING, b"are you there?")
+        if opened.receive() != (0x80 | websocket.PONG, b"are you there?"):
+            raise CheckError("a ping is not answered")
+        if note := opened.close():
+            findings.notes.append(note)
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,12 @@ from typing import Any
 from gateway.backend import Backend
 
 from .environment import APPS, CHECKOUT
-from .workloads import BROWSER, ECHO, Workload
+from .websocket import BINARY, TEXT, frame
+from .workloads import BROWSER, ECHO, UPGRADE, Workload
 
 SMALL = Workload("", "", "asgi", "").request()
 LARGE_HEAD = Workload("", "", "asgi", "", fields=BROWSER).request()
+HANDSHAKE = Workload("", "", "asgi", "", fields=UPGRADE).request()
 POST = Workload("", "", "asgi", "", method="POST", content=ECHO).request()
 RESPONSE_FIELDS = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"13")]
 CLIENT = ("127.0.0.1", 50000)
@@ -141,6 +143,7 @@ def service(backend: Backend, handler: Any) -> Any:
         handler=handler,
         log=LOG,
     )
+    made.upgrade = backend.module("websocket.connection").WebSocketUpgrade(made, None)
     made.refresh(time.monotonic(), time.time())
     return made
 
@@ -155,14 +158,22 @@ def connect(backend: Backend, handler: Any) -> tuple[Any, Any]:
 
 
 def null_transport(backend: Backend) -> Any:
-    """A transport of `backend` that takes everything at once; `last` is what was written last."""
+    """A transport of `backend` that takes everything at once; `last` is what was written last.
+
+    `connection` is the one that it was handed over to.
+    """
     base = backend.module("kernels.base").Transport
 
     class NullTransport(base):  # type: ignore[misc, valid-type]
-        __slots__ = ("last",)
+        __slots__ = ("connection", "last")
 
         def __init__(self) -> None:
             self.last = b""
+            self.connection: Any = None
+
+        def switch(self, connection: Any) -> int:
+            self.connection = connection
+            return 0
 
         def write(self, data: bytes) -> int:
             self.last = data
@@ -211,6 +222,43 @@ def asgi(backend: Backend, name: str, request: bytes, end: bytes = b"") -> Opera
             # Eager tasks have answered already; others run in the loop's next turns.
             while not transport.last or (end and not transport.last.endswith(end)):
                 await asyncio.sleep(0)
+
+    return operate
+
+
+def websocket(backend: Backend, opcode: int, size: int) -> Operation:
+    """A message received, the application resumed, and the message sent back."""
+    payload = b"m" * size
+    sent, expected = frame(0x80 | opcode, payload), payload[-32:]
+
+    async def operate(number: int) -> None:
+        handler = backend.module("asgi.cycle").ASGIHandler(
+            _apps("plain_asgi").websocket, asyncio.get_running_loop(), LOG, {}
+        )
+        connection, transport = connect(backend, handler)
+        connection.feed(HANDSHAKE)
+        while transport.connection is None:
+            await asyncio.sleep(0)
+        # The application waits in `receive` now.
+        await asyncio.sleep(0)
+        feed = transport.connection.feed
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def turn() -> None:
+            # As from a poller: what is received outside of tasks resumes the application at once.
+            for _ in range(number):
+                transport.last = b""
+                feed(sent)
+                if not transport.last.endswith(expected):
+                    done.set_exception(AssertionError("the message was not answered at once"))
+                    return
+            done.set_result(None)
+
+        loop.call_soon(turn)
+        await done
+        transport.connection.lost(None)
+        await asyncio.sleep(0)
 
     return operate
 
@@ -264,6 +312,8 @@ CASES: dict[str, Callable[[Backend], Operation]] = {
     "asgi hello browser": lambda backend: asgi(backend, "hello", LARGE_HEAD),
     "asgi echo": lambda backend: asgi(backend, "echo", POST),
     "asgi 20 parts": lambda backend: asgi(backend, "stream", SMALL, b"0\r\n\r\n"),
+    "websocket 32 B": lambda backend: websocket(backend, TEXT, 32),
+    "websocket 16 KiB": lambda backend: websocket(backend, BINARY, 16384),
     "wsgi hello small": lambda backend: wsgi(backend, "hello", SMALL),
     "wsgi hello browser": lambda backend: wsgi(backend, "hello", LARGE_HEAD),
     "wsgi echo": lambda backend: wsgi(backend, "echo", POST),

@@ -1,6 +1,7 @@
 """The load generators, on a core of their own, with the request given byte for byte.
 
-wrk sends on each connection as soon as it has the answer; pace.c sends at a rate. Idle connections are opened here.
+wrk sends on each connection as soon as it has the answer, and so does echo.c over WebSockets; pace.c sends at a rate.
+Idle connections are opened here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .websocket import WebSocket, WebSocketError
 from .workloads import Workload
 
 _SCRIPT = """\
@@ -59,6 +61,8 @@ class LoadResult:
     """Share of the client's core that was used: near 1, the client was the limit."""
     client_busy: float
     """The same, without what a client that polls spends on waiting."""
+    compressed: float = 0.0
+    """Share of WebSocket answers that were compressed."""
 
 
 def available() -> str | None:
@@ -116,6 +120,28 @@ def pace(port: int, workload: Workload, rate: float, seconds: float, core: int, 
     )
 
 
+def echo(port: int, workload: Workload, seconds: float, core: int, scratch: Path) -> LoadResult:
+    """Load the server at `port` with WebSocket messages. Raises LoadError."""
+    request, messages = scratch / "request.bin", scratch / "messages.bin"
+    request.write_bytes(workload.request())
+    messages.write_bytes(workload.messages())
+    kind = "binary" if workload.binary else "text"
+    words = (port, request, messages, workload.size, kind, workload.connections, seconds)
+    result, used = _generate([str(scratch / "echo"), *map(str, words)], core, seconds)
+    duration = result["microseconds"] / 1e6
+    return LoadResult(
+        requests=result["requests"],
+        seconds=duration,
+        bytes=result["bytes"],
+        p50_ms=result["p50"] / 1000,
+        p99_ms=result["p99"] / 1000,
+        errors={},
+        client_cpu=used / duration,
+        client_busy=used / duration,
+        compressed=result["compressed"],
+    )
+
+
 def _generate(
     command: list[str], core: int, seconds: float, *, interrupt: bool = False
 ) -> tuple[dict[str, Any], float]:
@@ -152,9 +178,6 @@ def _generate(
 @contextlib.contextmanager
 def idle(port: int, workload: Workload, count: int) -> Iterator[list[socket.socket]]:
     """`count` connections that have had one request answered and stay open. Raises LoadError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count + 100:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 1000), hard))
     request = workload.request()
     with contextlib.ExitStack() as stack:
         clients = []
@@ -172,6 +195,28 @@ def idle(port: int, workload: Workload, count: int) -> Iterator[list[socket.sock
         except OSError as error:
             raise LoadError(f"with {len(clients)} connections open: {error}") from error
         yield clients
+
+
+def allow_connections() -> None:
+    """Let this process, and the servers it starts, have as many descriptors as the system allows them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextlib.contextmanager
+def sockets(port: int, workload: Workload, count: int) -> Iterator[tuple[list[WebSocket], list[float]]]:
+    """`count` WebSockets that stay open, and how many seconds each took to open. Raises LoadError."""
+    with contextlib.ExitStack() as stack:
+        opened: list[WebSocket] = []
+        times = []
+        try:
+            for _ in range(count):
+                began = time.monotonic()
+                opened.append(stack.enter_context(WebSocket(port, workload)))
+                times.append(time.monotonic() - began)
+        except (OSError, WebSocketError) as error:
+            raise LoadError(f"with {len(opened)} WebSockets open: {error}") from error
+        yield opened, times
 
 
 def closed(clients: list[socket.socket]) -> int:

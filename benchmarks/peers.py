@@ -32,10 +32,24 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     close_probe: bool = True
     """False where a `Connection: close` request is known to break the server for those that follow."""
+    http: str | None = ""
+    """What is added to the command for HTTP loads; None: it is measured with WebSockets alone."""
+    websocket: str | None = None
+    """The same for WebSockets; None: it has none."""
+    deflate: str | None = None
+    """The same, beside that, for WebSockets with permessage-deflate."""
     note: str = ""
     """Said beside every figure of this server."""
     default: bool = True
     """Measured when workloads are named, but no servers."""
+
+    def words(self, *, websocket: bool = False, deflate: bool = False) -> str | None:
+        """What is added to the command for such a load, or None where the server can't do it."""
+        if not websocket:
+            return self.http
+        if self.websocket is None or not deflate:
+            return self.websocket
+        return None if self.deflate is None else self.websocket + self.deflate
 
     def arguments(self, **values: object) -> list[str]:
         """The command line, with `values` filled in."""
@@ -46,11 +60,12 @@ _GATEWAY = "{python} -m gateway {app} -b 127.0.0.1:{port} --log-level error --ke
 _LOGGED = " --access-logfile {scratch}/access.log"
 _GRANIAN = (
     "{bin}/granian {app} --host 127.0.0.1 --port {port} --workers 1 --no-access-log --log-level error"
-    " --backlog 8192 --http 1 --no-ws"
+    " --backlog 8192 --http 1"
 )
+_NO_WEBSOCKETS = " --no-ws"
 _GUNICORN = (
     "{bin}/gunicorn {app} -b 127.0.0.1:{port} -w 1 --log-level error --backlog 4096 --keep-alive 75"
-    " --worker-connections 5000"
+    " --worker-connections 20000"
 )
 _UVICORN = (
     "{bin}/uvicorn {app} --host 127.0.0.1 --port {port} --loop uvloop --no-access-log --log-level error"
@@ -61,8 +76,8 @@ _SOCKETIFY = "{python} -m socketify {app} --host 127.0.0.1 --port {port} --disab
 PEERS = (
     Peer("gateway-wsgi", "wsgi", _GATEWAY + " --interface wsgi --threads {threads}", "ours", threads=4),
     Peer("gateway-wsgi-inline", "wsgi", _GATEWAY + " --interface wsgi --threads 0", "ours"),
-    Peer("gateway-asgi", "asgi", _GATEWAY + " --interface asgi --loop uvloop", "ours"),
-    Peer("gateway-asgi-stock", "asgi", _GATEWAY + " --interface asgi --loop asyncio", "ours"),
+    Peer("gateway-asgi", "asgi", _GATEWAY + " --interface asgi --loop uvloop", "ours", websocket="", deflate=""),
+    Peer("gateway-asgi-stock", "asgi", _GATEWAY + " --interface asgi --loop asyncio", "ours", websocket="", deflate=""),
     Peer(
         "gateway-wsgi-log",
         "wsgi",
@@ -95,20 +110,58 @@ PEERS = (
         _GATEWAY + " --interface asgi --loop uvloop",
         "ours",
         environment={"GATEWAY_NO_EXTENSIONS": "1"},
+        websocket="",
+        deflate="",
         default=False,
     ),
     Peer("bjoern", "wsgi", "{python} {launch} bjoern {app} {port}"),
     Peer("fastpysgi-wsgi", "wsgi", "{python} {launch} fastpysgi {app} {port}"),
-    Peer("granian-wsgi@1", "wsgi", _GRANIAN + " --interface wsgi --blocking-threads {threads}", threads=1),
-    Peer("granian-wsgi@4", "wsgi", _GRANIAN + " --interface wsgi --blocking-threads {threads}", threads=4),
+    *(
+        Peer(
+            f"granian-wsgi@{threads}",
+            "wsgi",
+            _GRANIAN + " --interface wsgi --blocking-threads {threads}",
+            threads=threads,
+            http=_NO_WEBSOCKETS,
+        )
+        for threads in (1, 4)
+    ),
     Peer("gunicorn-gthread@4", "wsgi", _GUNICORN + " -k gthread --threads {threads}", threads=4),
     Peer("socketify-wsgi", "wsgi", _SOCKETIFY + " --interface wsgi"),
     # After a `Connection: close` request fastpysgi 0.6 crashes or hangs in its ASGI mode.
     Peer("fastpysgi-asgi", "asgi", "{python} {launch} fastpysgi {app} {port}", close_probe=False),
-    Peer("granian-asgi", "asgi", _GRANIAN + " --interface asgi --loop uvloop"),
-    Peer("gunicorn-asgi", "asgi", _GUNICORN + " -k asgi --asgi-loop uvloop"),
-    Peer("socketify-asgi", "asgi", _SOCKETIFY + " --interface asgi"),
-    Peer("uvicorn", "asgi", _UVICORN),
+    Peer(
+        "granian-asgi",
+        "asgi",
+        _GRANIAN + " --interface asgi --loop uvloop",
+        http=_NO_WEBSOCKETS,
+        websocket=" --ws",
+    ),
+    Peer("gunicorn-asgi", "asgi", _GUNICORN + " -k asgi --asgi-loop uvloop", websocket=""),
+    Peer(
+        "socketify-asgi",
+        "asgi",
+        _SOCKETIFY + " --interface asgi",
+        websocket="",
+        deflate=" --ws-per-message-deflate True",
+    ),
+    Peer("uvicorn", "asgi", _UVICORN, http=" --ws none", websocket=" --ws websockets-sansio", deflate=""),
+    Peer(
+        "hypercorn",
+        "asgi",
+        "{bin}/hypercorn {app} -b 127.0.0.1:{port} -w 1 -k uvloop --keep-alive 75 --backlog 4096 --log-level error",
+        http=None,
+        websocket="",
+        deflate="",
+    ),
+    Peer(
+        "daphne",
+        "asgi",
+        "{bin}/daphne -b 127.0.0.1 -p {port} -v 0 {app}",
+        http=None,
+        websocket="",
+        default=False,
+    ),
     Peer("limit-c", None, "{limit} {port}", "limit", note="constant answer, no application"),
     Peer(
         "limit-uvloop",
@@ -147,6 +200,6 @@ def matching(word: str) -> list[Peer]:
     return [peer for peer in PEERS if peer.name.startswith(word)]
 
 
-def for_threads(peer: Peer, threads: int) -> Peer:
-    """`peer` with another number of threads, where it has a choice and `threads` is not 0."""
-    return replace(peer, threads=threads) if threads and peer.threads else peer
+def configured(peer: Peer, words: str, threads: int = 0) -> Peer:
+    """`peer` with `words` added to its command, and `threads` threads where that is not 0 and it has a choice."""
+    return replace(peer, command=peer.command + words, threads=threads if threads and peer.threads else peer.threads)

@@ -18,14 +18,17 @@ DISTURBED = 0.10
 """Share of a core that others may use during a run."""
 MEASURED = (
     "bjoern",
+    "daphne",
     "fastpysgi",
     "granian",
     "gunicorn",
     "gunicorn_h1c",
     "httptools",
+    "hypercorn",
     "socketify",
     "uvicorn",
     "uvloop",
+    "websockets",
 )
 """Distributions whose versions the report names."""
 HEADINGS = (
@@ -55,7 +58,7 @@ class Row:
     growth: float = 0.0
     """MiB gained during the load: median."""
     idle: float = 0.0
-    """KiB for each idle connection: median."""
+    """KiB for each idle connection or WebSocket: median."""
     runs: int = 0
     counts: bool = True
     """False where the server does not do the work (a streamed body sent in one)."""

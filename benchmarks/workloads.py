@@ -5,14 +5,16 @@ A new workload is one `Workload` here and, if need be, a callable in apps/.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Literal
 
 from .peers import Interface
 
-Kind = Literal["load", "half", "beside", "idle", "start"]
+Kind = Literal["load", "half", "beside", "idle", "start", "echo", "sockets"]
 """What is measured: all that the server can do; latency at half of that; fast requests beside slow ones; the same as
-"load" while idle connections are open; starts."""
+"load" while idle connections are open; starts; WebSockets with one message in flight on each; WebSockets that say
+nothing."""
 
 # What a desktop browser sends along: 15 fields with Host, about 850 bytes.
 BROWSER = (
@@ -51,6 +53,20 @@ IDLE = 2000
 """Idle connections, each of which has had one request answered."""
 STARTS = 7
 """Starts in one run."""
+SOCKETS = 10_000
+"""Idle WebSockets."""
+SOCKETS_BEFORE = 50
+"""WebSockets opened and closed before those that are measured."""
+# RFC 6455 1.3 has this key, and the answer to it, as its example.
+UPGRADE = (
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("Sec-WebSocket-Version", "13"),
+)
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+DEFLATE = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
+"""What browsers offer."""
 SLOW_CONNECTIONS = 8
 SLOW_PATH = "/slow"
 """What takes 10 ms beside the fast requests."""
@@ -73,6 +89,10 @@ class Workload:
     fields: tuple[tuple[str, str], ...] = ()
     content: bytes = b""
     """The request's content."""
+    size: int = 0
+    """Bytes of a WebSocket message."""
+    binary: bool = False
+    """Messages are binary, not text."""
     connections: int = 64
     parts: int = 0
     """How many parts the application makes; the first must arrive while later ones are still to come."""
@@ -84,6 +104,27 @@ class Workload:
     """The hello response is the right answer, so that the limit rows can be measured too."""
     default: bool = True
     """Measured when no workloads are named."""
+
+    @property
+    def websocket(self) -> bool:
+        """The request is a WebSocket's opening handshake."""
+        return UPGRADE[0] in self.fields
+
+    @property
+    def deflate(self) -> bool:
+        """Messages are compressed both ways."""
+        return DEFLATE in self.fields
+
+    def messages(self) -> bytes:
+        """What is sent over WebSockets in turn, 32 KiB or 64 messages of it, the same in every run.
+
+        Compressible like JSON, and long enough that a message is not found again in a compression window.
+        """
+        numbers = random.Random(self.size)
+        made = bytearray()
+        while len(made) < max(1 << 15, 64 * self.size):
+            made += b'{"n":%06d,"v":%.8f},' % (numbers.randrange(10**6), numbers.random())
+        return bytes(made[: max(1 << 15, 64 * self.size)])
 
     def request(self, *, close: bool = False, query: str = "", path: str = "") -> bytes:
         """The request, as the load generator sends it; the arguments are variations of it."""
@@ -143,14 +184,40 @@ WORKLOADS = (
         threads=16,
         default=False,
     ),
+    *(
+        Workload(
+            key + kind,
+            f"WebSocket echo of {title}{remark}",
+            "asgi",
+            "plain_asgi:websocket",
+            kind="echo",
+            fields=fields,
+            size=size,
+            binary=kind == "b",
+            default=False,
+        )
+        for key, fields, remark in (("W9", UPGRADE, ""), ("W9z", (*UPGRADE, DEFLATE), ", compressed"))
+        for kind, title, size in (("t", "32 B text", 32), ("b", "16 KiB binary", 16384))
+    ),
+    Workload(
+        "W9i",
+        f"{SOCKETS:,} idle WebSockets",
+        "asgi",
+        "plain_asgi:websocket_idle",
+        kind="sockets",
+        fields=UPGRADE,
+        size=32,
+        connections=SOCKETS,
+        default=False,
+    ),
 )
 
 
 def select(words: list[str]) -> list[Workload]:
     """The workloads that `words` name, in the table's order; the default ones for no words, all for "all".
 
-    A word is a key or one without its last letter: W3 is W3w and W3a. Raises ValueError for one that names
-    nothing.
+    A word is a key or one without its last letter: W3 is W3w and W3a; "websocket" is all with WebSockets. Raises
+    ValueError for one that names nothing.
     """
     if not words:
         return [workload for workload in WORKLOADS if workload.default]
@@ -158,7 +225,7 @@ def select(words: list[str]) -> list[Workload]:
         return list(WORKLOADS)
     chosen = set()
     for word in words:
-        found = {w.key for w in WORKLOADS if word in (w.key, w.key[:-1])}
+        found = {w.key for w in WORKLOADS if word in (w.key, w.key[:-1]) or (word == "websocket" and w.websocket)}
         if not found:
             raise ValueError(f"no workload is called {word!r}; --list shows them")
         chosen |= found

@@ -9,6 +9,7 @@ GET    /asgi     what the ASGI application was told about the request, as JSON
 GET    /wsgi     what the WSGI application was told, as JSON
 GET    /stream   lines of text, one every STEP seconds, each sent as soon as it is produced
 GET    /events   the time, as an event stream (text/event-stream), for COUNT events
+       /chat     a WebSocket (ASGI only): what one sends, everyone who is connected receives
 POST   /echo     counts and digests a body of any size as it arrives, and returns its beginning
 ====== ========= ==========================================================================
 """
@@ -16,6 +17,7 @@ POST   /echo     counts and digests a body of any size as it arrives, and return
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import platform
@@ -38,6 +40,10 @@ COUNT = 20
 """Parts of /stream, and of /events: both end by themselves, so that a graceful stop need not wait for a browser."""
 EXCERPT = 1000
 """Bytes of an upload that are returned."""
+UNREAD = 100
+"""Chat messages that wait for one who does not read; who misses more misses them."""
+LONGEST = 500
+"""Characters of a chat message; the rest is cut off."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -96,6 +102,8 @@ def part(path: str, number: int) -> bytes:
 
 def refusal(path: str, method: str) -> tuple[int, str, bytes] | None:
     """Status, value of Allow and text for what is not served; None for what is."""
+    if path == "/chat":
+        return 404, "", b"/chat is a WebSocket, and part of gateway.demo:app only.\n"
     if path not in ROUTES:
         return 404, "", b"Not found. The page at / lists what is here.\n"
     allowed = ROUTES[path]
@@ -159,6 +167,9 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
+    if scope["type"] == "websocket":
+        await asgi_chat(scope, receive, send)
+        return
     if scope["type"] != "http":
         raise ValueError(f"the demo serves no {scope['type']}")
     path = scope["path"] or "/"
@@ -210,6 +221,42 @@ async def asgi_parts(path: str, send: Send) -> None:
         await send({"type": "http.response.body", "body": part(path, number), "more_body": True})
         await asyncio.sleep(STEP)
     await send({"type": "http.response.body", "body": b""})
+
+
+chatting: dict[int, asyncio.Queue[str]] = {}
+"""Number of a connection to /chat -> what it is still to be sent."""
+
+
+async def asgi_chat(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["path"] != "/chat":
+        await send({"type": "websocket.close"})  # before it is accepted: 403
+        return
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept"})
+    number = max(chatting, default=0) + 1
+    chatting[number] = asyncio.Queue(UNREAD)
+    sending = asyncio.create_task(send_from(chatting[number], send))
+    try:
+        tell(number, you=number, here=len(chatting))
+        while (message := await receive())["type"] == "websocket.receive":
+            text = message.get("text") or f"{len(message.get('bytes') or b'')} bytes"
+            for other in chatting:
+                tell(other, sender=number, text=text[:LONGEST], time=time.strftime("%H:%M:%S"))
+    finally:
+        del chatting[number]
+        sending.cancel()
+
+
+def tell(number: int, **facts: object) -> None:
+    """Queue a message for one connection. Sending is its own task's business, so that nobody waits for the slowest."""
+    with contextlib.suppress(asyncio.QueueFull):
+        chatting[number].put_nowait(json.dumps(facts, ensure_ascii=False))
+
+
+async def send_from(queue: asyncio.Queue[str], send: Send) -> None:
+    with contextlib.suppress(OSError):  # the client is gone, which `receive` says too
+        while True:
+            await send({"type": "websocket.send", "text": await queue.get()})
 
 
 async def asgi_text(
@@ -273,9 +320,12 @@ button:hover { background: var(--mark); color: var(--card); }
 form { display: grid; gap: .75rem; grid-template-columns: 1fr 1fr; }
 textarea { width: 100%; height: 100%; min-height: 7rem; padding: .6rem; border: 1px solid var(--line); resize: vertical;
   border-radius: .4rem; background: var(--card); color: inherit; font: inherit; font-size: .88rem; }
+input[type=text] { width: 100%; padding: .45rem .6rem; border: 1px solid var(--line); border-radius: .4rem;
+  background: var(--card); color: inherit; font: inherit; font-size: .88rem; }
 input[type=file] { max-width: 100%; font: inherit; font-size: .85rem; }
 .left { display: flex; flex-direction: column; gap: .6rem; min-width: 0; }
 form pre { margin: 0; height: 12.2rem; }
+#chat pre { height: 8rem; }
 footer { margin-top: 1.5rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 44rem) {
   main { padding-top: 1.5rem; }
@@ -314,9 +364,16 @@ footer { margin-top: 1.5rem; color: var(--soft); font-size: .85rem; }
 <pre tabindex="0"></pre><p class="status" role="status"></p>
 </section>
 <section class="wide">
+<div class="top"><h2>A WebSocket</h2><button data-chat="/chat">Again</button></div>
+<p>What you send goes to everyone who has this page open. Try it in a second window.</p>
+<form id="chat"><div class="left"><input type="text" name="text" maxlength="500" autocomplete="off" \
+aria-label="Message to everyone" placeholder="Message" value="Hello!"><div><button>Send</button></div></div>
+<pre tabindex="0" aria-live="polite"></pre></form><p class="status" role="status"></p>
+</section>
+<section class="wide">
 <div class="top"><h2>An upload</h2></div>
 <p>The body is read as it arrives, whatever its size; the answer has its length and its digest.</p>
-<form><div class="left"><textarea name="text" aria-label="Text to send">Grüße aus dem Formular</textarea>
+<form id="upload"><div class="left"><textarea name="text" aria-label="Text to send">Grüße aus dem Formular</textarea>
 <input type="file" name="file" aria-label="File to send in place of the text"><div><button>Send</button></div></div>
 <pre tabindex="0"></pre></form><p class="status" role="status"></p>
 </section>
@@ -366,6 +423,36 @@ function events(button) {
   };
   source.onerror = () => { source.close(); here.say(count ? "ended with " + count + " events" : "no events", !count); };
 }
+function chat(button) {
+  const here = card(button), url = new URL(button.dataset.chat, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  if (button.socket) button.socket.close();
+  const socket = button.socket = new WebSocket(url);
+  here.output.textContent = "";
+  let you = 0, count = 0;
+  socket.onmessage = event => {
+    const message = JSON.parse(event.data);
+    if (message.you) {
+      you = message.you;
+      here.say("connected as visitor " + you + ", " + message.here + " here,");
+      return;
+    }
+    const who = message.sender === you ? "you" : "visitor " + message.sender;
+    here.output.textContent += message.time + "  " + who + ": " + message.text + "\\n";
+    here.output.scrollTop = here.output.scrollHeight;
+    if (message.sender === you && socket.sent) here.started = socket.sent;
+    here.say("message " + ++count + (message.sender === you ? " came back" : " came"));
+  };
+  socket.onclose = event => {
+    if (button.socket === socket) here.say("closed with " + event.code + (event.reason && " " + event.reason), true); };
+}
+function send(form) {
+  const socket = document.querySelector("[data-chat]").socket, text = form.elements.text.value;
+  if (!text || socket.readyState !== WebSocket.OPEN) return;
+  socket.sent = performance.now();
+  socket.send(text);
+  form.elements.text.value = "";
+}
 async function upload(form) {
   const here = card(form), file = form.elements.file.files[0];
   try {
@@ -374,14 +461,14 @@ async function upload(form) {
     here.say(response.status + " " + response.statusText, !response.ok);
   } catch (error) { here.say(String(error), true); }
 }
-for (const [kind, action] of [["get", get], ["stream", stream], ["events", events]])
+for (const [kind, action] of [["get", get], ["stream", stream], ["events", events], ["chat", chat]])
   for (const button of document.querySelectorAll("[data-" + kind + "]")) {
     button.addEventListener("click", () => action(button));
     action(button);
   }
-const form = document.querySelector("form");
-form.addEventListener("submit", event => { event.preventDefault(); upload(form); });
-upload(form);
+for (const [id, action] of [["chat", send], ["upload", upload]])
+  document.getElementById(id).addEventListener("submit", event => { event.preventDefault(); action(event.target); });
+upload(document.getElementById("upload"));
 </script>
 </body>
 </html>

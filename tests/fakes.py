@@ -52,6 +52,8 @@ def transport_class(build: Backend) -> type:
 
             def __init__(self) -> None:
                 self.output = bytearray()
+                # The same, call by call.
+                self.writes: list[bytes] = []
                 self.events: list[str] = []
                 self.room: int | None = None
                 self.half_close = True
@@ -65,6 +67,7 @@ def transport_class(build: Backend) -> type:
             def write(self, data: bytes) -> int:
                 assert type(data) is bytes
                 self.output += data
+                self.writes.append(data)
                 if self.pauses_above is not None and self.buffered() > self.pauses_above:
                     self.connection.pause_writing()
                 return 0
@@ -81,6 +84,12 @@ def transport_class(build: Backend) -> type:
                 taken = len(data) if self.room is None else min(len(data), max(0, self.room - len(self.output)))
                 self.output += data[:taken]
                 return taken
+
+            def send_parts_now(self, parts: list[bytes]) -> int:
+                return self.send_now(b"".join(parts))
+
+            def write_rest(self, parts: list[bytes], taken: int) -> int:
+                return self.write(b"".join(parts)[taken:])
 
             def buffered(self) -> int:
                 return 0 if self.room is None else max(0, len(self.output) - self.room)

@@ -24,6 +24,10 @@ pytest.importorskip("Cython", "3.1")
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0]) is not None
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="no C compiler here")
 
+# Seconds: compiling takes a few, on a busy machine minutes.
+LONG = 250
+pytestmark = pytest.mark.timeout(LONG * 2)
+
 PROJECT = {
     "gateway/__init__.py": "",
     "gateway/_version.py": '__version__ = "0.1.0"\n',
@@ -75,7 +79,7 @@ def run(folder: Path, *arguments: str, succeed: bool = True, **environment: str)
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=55,
+        timeout=LONG,
         check=False,
     )
     assert (done.returncode == 0) == succeed, done.stdout

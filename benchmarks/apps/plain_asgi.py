@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 
 PART = b"p" * 1023 + b"\n"
 LARGE = b"l" * (1 << 20)
@@ -105,3 +106,59 @@ async def sleep(scope, receive, send):
     await asyncio.sleep(0.01)
     await send({"type": "http.response.start", "status": 200, "headers": HELLO})
     await send({"type": "http.response.body", "body": b"Hello, World!"})
+
+
+async def websocket(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        text = message.get("text")
+        if text is None:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+        else:
+            await send({"type": "websocket.send", "text": text})
+
+
+SCOPES = []
+"""The scope of the first WebSocket, which tells what later ones share with it."""
+
+
+async def websocket_idle(scope, receive, send):
+    """Say nothing, unless "weigh" is asked: the bytes that this scope and this coroutine take. Echoes anything else."""
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    if not SCOPES:
+        SCOPES.append(scope)
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        text = message["text"]
+        await send({"type": "websocket.send", "text": str(weight(scope)) if text == "weigh" else text})
+
+
+def weight(scope):
+    """Bytes of a scope, without what all connections share, and of a waiting `websocket_idle`."""
+    found = {}
+    everything(SCOPES[0], shared := {})
+    everything(scope, found)
+    coroutine = websocket_idle(scope, None, None)
+    sizes = [sys.getsizeof(coroutine), *(sys.getsizeof(value) for key, value in found.items() if key not in shared)]
+    coroutine.close()
+    # The allocator's steps.
+    return sum(-(-size // 16) * 16 for size in sizes)
+
+
+def everything(value, found):
+    """Put `value`, and all it is made of, into `found`, by identity."""
+    if id(value) in found:
+        return
+    found[id(value)] = value
+    if isinstance(value, dict):
+        value = [part for pair in value.items() for part in pair]
+    if isinstance(value, list | tuple):
+        for part in value:
+            everything(part, found)

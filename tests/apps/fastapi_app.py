@@ -9,9 +9,22 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
+from fastapi import (
+    BackgroundTasks,
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    HTTPException,
+    Request,
+    Response,
+    UploadFile,
+    WebSocket,
+    WebSocketDisconnect,
+    WebSocketException,
+)
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 from report import report
 
@@ -24,9 +37,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 
 app = FastAPI(lifespan=lifespan)
-app.add_middleware(
-    CORSMiddleware, allow_origins=["https://page.example"], allow_methods=["*"], allow_headers=["*"]
-)
+app.add_middleware(CORSMiddleware, allow_origins=["https://page.example"], allow_methods=["*"], allow_headers=["*"])
 
 
 @app.middleware("http")
@@ -127,3 +138,93 @@ async def background(name: str, tasks: BackgroundTasks) -> dict[str, str]:
 @app.get("/fails")
 async def fails() -> None:
     raise RuntimeError("the view failed on purpose")
+
+
+# WebSockets
+
+
+@app.websocket("/ws/echo")
+async def ws_echo(websocket: WebSocket, name: str | None = None) -> None:
+    """Texts and bytes; the end is reported."""
+    await websocket.accept()
+    try:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message["code"], message.get("reason"))
+            if message.get("text") is not None:
+                await websocket.send_text(message["text"])
+            else:
+                await websocket.send_bytes(message["bytes"])
+    except WebSocketDisconnect as left:
+        report("ws-left", name=name, code=left.code, reason=left.reason)
+
+
+@app.websocket("/ws/json")
+async def ws_json(websocket: WebSocket) -> None:
+    await websocket.accept(headers=[(b"x-framework", b"fastapi")])
+    try:
+        while True:
+            value = await websocket.receive_json()
+            await websocket.send_json({"got": value, "path": websocket.url.path, "query": dict(websocket.query_params)})
+    except WebSocketDisconnect:
+        pass
+
+
+@app.websocket("/ws/chat")
+async def ws_chat(websocket: WebSocket) -> None:
+    chosen = "chat" if "chat" in websocket.scope["subprotocols"] else None
+    await websocket.accept(subprotocol=chosen)
+    await websocket.send_text(str(chosen))
+    await websocket.close(4000, "enough")
+
+
+async def token(token: str = "") -> str:
+    """A dependency that refuses."""
+    if token != "secret":
+        raise WebSocketException(code=4401, reason="who are you?")
+    return token
+
+
+@app.websocket("/ws/private")
+async def ws_private(websocket: WebSocket, token: Annotated[str, Depends(token)]) -> None:
+    await websocket.accept()
+    await websocket.send_text("welcome")
+    await websocket.close()
+
+
+@app.websocket("/ws/denied")
+async def ws_denied(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse("pay first", 402, headers={"X-Price": "1"}))
+
+
+class Rooms:
+    """The connection manager of FastAPI's documentation, one room each."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, list[WebSocket]] = {}
+
+    async def broadcast(self, room: str, text: str) -> None:
+        for member in list(self.members.get(room, ())):
+            await member.send_text(text)
+
+
+rooms = Rooms()
+
+
+@app.websocket("/ws/room/{room}")
+async def ws_room(websocket: WebSocket, room: str) -> None:
+    await websocket.accept()
+    rooms.members.setdefault(room, []).append(websocket)
+    await websocket.send_text("joined")
+    try:
+        while True:
+            await rooms.broadcast(room, await websocket.receive_text())
+    except WebSocketDisconnect:
+        rooms.members[room].remove(websocket)
+
+
+@app.websocket("/ws/fails")
+async def ws_fails(websocket: WebSocket) -> None:
+    await websocket.accept()
+    raise RuntimeError("the socket failed on purpose")

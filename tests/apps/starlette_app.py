@@ -16,7 +16,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 
 class State(TypedDict):
@@ -130,7 +131,85 @@ async def compressible(request: Request) -> Response:
     return PlainTextResponse("compress me " * 1000)
 
 
+# WebSockets
+
+
+async def ws_echo(websocket: WebSocket) -> None:
+    """Texts and bytes; the end is reported."""
+    await websocket.accept()
+    try:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message["code"], message.get("reason"))
+            if message.get("text") is not None:
+                await websocket.send_text(message["text"])
+            else:
+                await websocket.send_bytes(message["bytes"])
+    except WebSocketDisconnect as left:
+        report("ws-left", name=websocket.query_params.get("name"), code=left.code, reason=left.reason)
+
+
+async def ws_json(websocket: WebSocket) -> None:
+    await websocket.accept(headers=[(b"x-framework", b"starlette")])
+    async for value in websocket.iter_json():
+        await websocket.send_json({"got": value, "path": websocket.url.path, "query": dict(websocket.query_params)})
+
+
+async def ws_chat(websocket: WebSocket) -> None:
+    chosen = "chat" if "chat" in websocket.scope["subprotocols"] else None
+    await websocket.accept(subprotocol=chosen)
+    await websocket.send_text(str(chosen))
+    await websocket.close(4000, "enough")
+
+
+async def ws_private(websocket: WebSocket) -> None:
+    if websocket.query_params.get("token") != "secret":
+        await websocket.close(4401)
+        return
+    await websocket.accept()
+    await websocket.send_text("welcome")
+    await websocket.close()
+
+
+async def ws_denied(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse("pay first", 402, headers={"X-Price": "1"}))
+
+
+rooms: dict[str, set[WebSocket]] = {}
+
+
+async def ws_room(websocket: WebSocket) -> None:
+    """What one says, all in the room hear."""
+    members = rooms.setdefault(websocket.path_params["room"], set())
+    await websocket.accept()
+    members.add(websocket)
+    await websocket.send_text("joined")
+    try:
+        async for text in websocket.iter_text():
+            for member in list(members):
+                await member.send_text(text)
+    finally:
+        members.discard(websocket)
+
+
+async def ws_fails(websocket: WebSocket) -> None:
+    await websocket.accept()
+    raise RuntimeError("the socket failed on purpose")
+
+
+websocket_routes = [
+    WebSocketRoute("/ws/echo", ws_echo),
+    WebSocketRoute("/ws/json", ws_json),
+    WebSocketRoute("/ws/chat", ws_chat),
+    WebSocketRoute("/ws/private", ws_private),
+    WebSocketRoute("/ws/denied", ws_denied),
+    WebSocketRoute("/ws/room/{room}", ws_room),
+    WebSocketRoute("/ws/fails", ws_fails),
+]
+
 routes = [
+    *websocket_routes,
     Route("/", index),
     Route("/about", about, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
     Route("/body", body, methods=["POST"]),

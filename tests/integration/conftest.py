@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from .harness import Server
+from .harness import APPS, Server, environment
 
 PROBES = {"asgi": "asgi_apps:probe", "wsgi": "wsgi_probe:probe"}
 """The two applications that answer the same targets (tests/apps/asgi_apps.py says which)."""
@@ -29,3 +32,22 @@ def asgi() -> Iterator[Server]:
 def wsgi() -> Iterator[Server]:
     with Server(PROBES["wsgi"], "--threads", "8") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def ws() -> Iterator[Server]:
+    with Server("ws_apps:probe") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def django_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database of tests/apps/djangosite in it."""
+    pytest.importorskip("django")
+    home = tmp_path_factory.mktemp("django")
+    env = environment({"DJANGOSITE_HOME": str(home)})
+    result = subprocess.run(
+        [sys.executable, "-m", "djangosite.prepare"], env=env, cwd=APPS, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return home

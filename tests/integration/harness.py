@@ -28,7 +28,7 @@ from typing import Any
 APPS = Path(__file__).resolve().parent.parent / "apps"
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "requests"
 
-WAIT = 10.0
+WAIT = 30.0
 """Seconds any single wait may take. Generous: it is only ever used up by a failing test, or on a loaded machine."""
 
 EVENT = "@event "

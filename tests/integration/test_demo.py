@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from gateway import demo
 
+from .chromium import Browser
 from .harness import Server, chunked, request
+from .wsclient import SERVICE_RESTART, close, connect, frame, text
 
 FORMS = {"asgi": "gateway.demo:app", "wsgi": "gateway.demo:wsgi"}
 
@@ -46,8 +50,8 @@ def test_page_loads_nothing_from_elsewhere(server: Server) -> None:
 
 def test_page_calls_what_is_there(asgi: Server) -> None:
     page = asgi.get("/").body.decode()
-    targets = re.findall(r'(?:data-(?:get|stream|events)=|fetch\()"([^"]+)"', page)
-    assert set(targets) == set(demo.ROUTES) - {"/"}
+    targets = re.findall(r'(?:data-(?:get|stream|events|chat)=|fetch\()"([^"]+)"', page)
+    assert set(targets) == set(demo.ROUTES) - {"/"} | {"/chat"}
 
 
 def test_asgi_route(asgi: Server) -> None:
@@ -114,3 +118,108 @@ def test_wsgi_alone_has_no_asgi_route() -> None:
 def test_streams_end_well_inside_the_grace_period() -> None:
     """A browser that shows the page must not keep a server from stopping."""
     assert demo.STEP * demo.COUNT <= 10
+
+
+# The WebSocket
+
+
+def test_chat_reaches_everyone(asgi: Server) -> None:
+    with connect(asgi, "/chat") as one, connect(asgi, "/chat") as two:
+        numbers = [client.json()["you"] for client in (one, two)]
+        assert len(set(numbers)) == 2
+        one.send(text("Gr\u00fc\u00dfe") + frame(2, b"12345"))
+        for client in (one, two):
+            messages = [client.json(), client.json()]
+            assert [message["text"] for message in messages] == ["Gr\u00fc\u00dfe", "5 bytes"]
+            assert {message["sender"] for message in messages} == {numbers[0]}
+        two.finish()
+        one.send(text("alone again"))
+        assert one.json()["text"] == "alone again"
+        one.finish()
+
+
+def test_chat_cuts_what_is_long(asgi: Server) -> None:
+    with connect(asgi, "/chat") as client:
+        client.json()
+        client.send(text("x" * 100_000))
+        assert client.json()["text"] == "x" * demo.LONGEST
+
+
+def test_who_does_not_read_holds_up_nobody(asgi: Server) -> None:
+    """It misses messages, and the server doesn't keep them."""
+    with connect(asgi, "/chat") as deaf, connect(asgi, "/chat") as client:
+        deaf.json()
+        client.json()
+        before = asgi.reset_peak()
+        for _ in range(200):
+            client.send(text("y" * 500) * 50)
+            for _ in range(50):
+                client.json()
+        assert asgi.memory()[1] - before < 8 << 20
+
+
+def test_no_other_websocket(asgi: Server) -> None:
+    with connect(asgi, None) as client:
+        assert client.try_open("/asgi").status == 403
+
+
+def test_chat_without_a_websocket(server: Server) -> None:
+    response = server.get("/chat")
+    assert response.status == 404
+    assert b"WebSocket" in response.body
+
+
+def test_chat_ends_with_the_server() -> None:
+    with Server(FORMS["asgi"], app_dir=None) as server, connect(server, "/chat") as client:
+        client.json()
+        server.signal(signal.SIGTERM)
+        assert client.closed().code == SERVICE_RESTART
+        client.send(close(SERVICE_RESTART))
+        assert server.wait() == 0
+
+
+# In a browser
+
+CHAT = "document.querySelector('#chat pre').textContent"
+STATUS = "document.querySelector('[data-chat]').closest('section').querySelector('.status').textContent"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("width", [1200, 390], ids=["desktop", "phone"])
+def test_page_in_a_browser(asgi: Server, tmp_path: Path, width: int) -> None:
+    """Everything on the page works, nothing is reported in the console, and it fits into its width."""
+    with Browser(tmp_path) as browser:
+        browser.open(asgi.url + "/", width=width, height=900)
+        for target in ("/asgi", "/wsgi"):
+            output = f"document.querySelector('[data-get=\"{target}\"]').closest('section').querySelector('pre').textContent"
+            assert "gateway" in browser.wait_for(output) or "127.0.0.1" in browser.evaluate(output)
+        browser.wait_for("document.querySelector('#upload pre').textContent.includes('sha256')")
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+        browser.wait_for(f"{STATUS}.includes('connected as visitor')")
+        with connect(asgi, "/chat") as other:
+            you = other.json()["you"]
+            browser.evaluate("document.getElementById('chat').requestSubmit()")
+            browser.wait_for(f"{CHAT}.includes('you: Hello!')")
+            assert other.json()["text"] == "Hello!"
+            other.send(text("<b>from elsewhere</b>"))
+            browser.wait_for(f"{CHAT}.includes('visitor {you}: <b>from elsewhere</b>')")
+            other.finish()
+        browser.evaluate("document.querySelector('[data-chat]').click()")
+        browser.wait_for(f"{STATUS}.includes('connected as visitor') && {CHAT} === ''")
+        browser.evaluate("document.querySelector('#chat [name=text]').value = 'Grüße 🎉'")
+        browser.evaluate("document.getElementById('chat').requestSubmit()")
+        browser.wait_for(f"{CHAT}.includes('you: Grüße 🎉') && {STATUS}.includes('came back after')")
+        assert browser.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_browser_is_told_of_a_restart(tmp_path: Path) -> None:
+    with Server(FORMS["asgi"], app_dir=None) as server, Browser(tmp_path) as browser:
+        browser.open(server.url + "/")
+        browser.wait_for(f"{STATUS}.includes('connected')")
+        server.signal(signal.SIGTERM)
+        browser.wait_for(f"{STATUS}.includes('closed with 1012')")
+        assert server.wait() == 0

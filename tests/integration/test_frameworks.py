@@ -12,7 +12,6 @@ import json
 import random
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from .harness import APPS, WAIT, Server, environment, request
+from .harness import WAIT, Server, request
 
 httpx = pytest.importorskip("httpx")
 requests = pytest.importorskip("requests")
@@ -51,19 +50,6 @@ def sha256(data: bytes) -> str:
 
 
 # Django
-
-
-@pytest.fixture(scope="module")
-def django_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a database in it."""
-    pytest.importorskip("django")
-    home = tmp_path_factory.mktemp("django")
-    env = environment({"DJANGOSITE_HOME": str(home)})
-    result = subprocess.run(
-        [sys.executable, "-m", "djangosite.prepare"], env=env, cwd=APPS, capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr
-    return home
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])

@@ -244,7 +244,8 @@ def test_concurrency(interface: str, tmp_path: Path) -> None:
 def test_thread_queue(tmp_path: Path) -> None:
     """One thread, one place in the queue: the third gets 503 at once, the second when it waited too long."""
     opener = tmp_path / "opener"
-    options = ["--threads=1", "--limit-thread-queue=1", f"--timeout-thread-queue={SHORT}"]
+    queue_time = 2.0
+    options = ["--threads=1", "--limit-thread-queue=1", f"--timeout-thread-queue={queue_time}"]
     with Server(PROBES["wsgi"], *options) as server, contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(server.connect()) for _ in range(3))
         first.send(request("GET", f"/file-wait?path={opener}"))
@@ -254,9 +255,9 @@ def test_thread_queue(tmp_path: Path) -> None:
         second.expect_silence(0.05)
         third.send(HELLO)
         unavailable(third.response())
-        assert time.monotonic() - start < SHORT
+        assert time.monotonic() - start < queue_time
         unavailable(second.response())
-        assert SHORT * 0.8 < time.monotonic() - start < SHORT + LATE
+        assert queue_time * 0.8 < time.monotonic() - start < queue_time + LATE
         opener.touch()
         assert first.response().body == b"opened"
         assert server.alive()
@@ -322,6 +323,9 @@ def test_dripping_head(hasty: Server) -> None:
                 break
             except TimeoutError:
                 continue
+            except ConnectionError:
+                # Who is late to read, by more than the server lingers, finds the connection gone and no answer.
+                return
         assert data.startswith(b"HTTP/1.1 408 "), data
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-import gateway.core
 from gateway.backend import CORE, SPEEDUPS, Backend
 from tests.parity.connections import campaign
+from tests.parity.faults import faulty_core
 
 SEED = 20261121
 
@@ -22,21 +17,6 @@ def test_builds_agree(compiled: Backend) -> None:
     tried, found = campaign(Backend(CORE), compiled, SEED, 600)
     assert tried == 600
     assert not found, "\n".join(found)
-
-
-class Faulty:
-    """A copy of `core` with one line changed."""
-
-    def __init__(self, folder: Path, name: str, file: str, right: str, wrong: str) -> None:
-        self.name = name
-        shutil.copytree(Path(gateway.core.__path__[0]), folder / name)
-        path = folder / name / file
-        source = path.read_text()
-        assert source.count(right) == 1, f"{file} has {right!r} {source.count(right)} times"
-        path.write_text(source.replace(right, wrong))
-
-    def module(self, name: str) -> ModuleType:
-        return importlib.import_module(f"{self.name}.{name}")
 
 
 FAULTS = {
@@ -74,10 +54,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_seeded_fault_is_noticed(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    faulty: Any = Faulty(tmp_path, f"faulty_{fault}", *FAULTS[fault])
-    tried, found = campaign(Backend(CORE), faulty, SEED, 1500)
-    for name in [name for name in sys.modules if name.startswith(faulty.name)]:
-        del sys.modules[name]
+    with faulty_core(tmp_path, f"faulty_{fault}", *FAULTS[fault]) as faulty:
+        tried, found = campaign(Backend(CORE), faulty, SEED, 1500)
     assert found, f"{tried} connections did not show it"
 
 

@@ -180,9 +180,12 @@ class Play:
         elif name == "offer":
             # What a thread would do, and the loop with what is left.
             data = self.data(connection, arguments[0])
-            taken = max(transport.send_now(data), 0)
-            if taken < len(data):
-                transport.write(data[taken:])
+            parts = [data[:1000], data[1000:]]
+            taken = transport.send_now(data) if len(data) < 3000 else transport.send_parts_now(parts)
+            if taken <= 0:
+                transport.write_parts(parts)
+            elif taken < len(data):
+                transport.write_rest(parts, taken)
         elif name == "file":
             offset, count = arguments
             # A transport that is over takes no file, and tells nothing of it.

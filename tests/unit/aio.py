@@ -18,7 +18,7 @@ LOOPS = [
     ),
 ]
 
-WAIT = 10.0
+WAIT = 30.0
 """Seconds any test here may take; only failing ones do."""
 
 

@@ -19,7 +19,7 @@ from gateway.errors import ClientDisconnected
 from tests.apps import wsgi_apps
 from tests.fakes import run
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(autouse=True)

@@ -639,3 +639,53 @@ def test_an_exchange_leaves_no_garbage(build: Any) -> None:
             gc.enable()
 
     run(main)
+
+
+def test_content_is_not_lost_with_a_receive_that_gives_way(build: Any) -> None:
+    received: list[bytes] = []
+    cancelled: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while len(received) < 300:
+            task = asyncio.ensure_future(receive())
+            await asyncio.sleep(0)
+            if task.done():
+                received.append(task.result()["body"])
+                wire.connection.feed(b"1\r\n%c\r\n" % (48 + len(received) % 10))
+                continue
+            task.cancel()
+            await asyncio.wait([task])
+            cancelled.append(len(received))
+
+    async def main() -> None:
+        nonlocal wire
+        wire = Wire(build, app)
+        await wire.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n0\r\n")
+        await wire.turns(2000)
+
+    wire: Any = None
+    run(main)
+    assert len(received) == 300 and cancelled
+    assert b"".join(received) == b"0123456789" * 30
+
+
+def test_asking_again_and_again_whether_the_client_is_there_takes_no_memory(build: Any) -> None:
+    counts: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for _ in range(100):
+            task = asyncio.ensure_future(receive())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        gc.collect()
+        counts.append(sum(isinstance(thing, asyncio.Future) for thing in gc.get_objects()))
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        await wire.turns(1000)
+
+    run(main)
+    assert len(counts) == 1 and counts[0] < 20

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import bars, chart, peers, report, soak, workloads
+from benchmarks import bars, chart, check, peers, report, soak, websocket, workloads
+from benchmarks.apps import plain_asgi
 
 
 def make_run(server: str = "peer", workload: str = "W1", **values: object) -> dict[str, object]:
@@ -137,6 +144,8 @@ def test_servers_are_selected_by_name_beginning_and_threads() -> None:
 
 def test_workloads_are_selected_by_key() -> None:
     assert [workload.key for workload in workloads.select(["W3", "W1"])] == ["W1", "W3w", "W3a"]
+    assert [workload.key for workload in workloads.select(["W9"])] == ["W9t", "W9b", "W9i"]
+    assert [workload.key for workload in workloads.select(["websocket"])] == ["W9t", "W9b", "W9zt", "W9zb", "W9i"]
     with pytest.raises(ValueError, match="no workload is called 'W99'"):
         workloads.select(["W99"])
 
@@ -220,6 +229,7 @@ def test_bars_name_what_there_is() -> None:
         assert server in known
         (peer,) = (peer for peer in peers.PEERS if peer.name == server)
         assert peer.interface in (keys[key].interface, None)
+        assert peer.words(websocket=keys[key].websocket, deflate=keys[key].deflate) is not None
 
 
 def test_what_a_soak_complains_about() -> None:
@@ -256,6 +266,34 @@ def test_names_are_unique() -> None:
     assert len({workload.key for workload in workloads.WORKLOADS}) == len(workloads.WORKLOADS)
 
 
+def test_servers_get_the_words_for_a_load() -> None:
+    (uvicorn,) = peers.select(["uvicorn"])
+    assert uvicorn.words() == " --ws none"
+    assert uvicorn.words(websocket=True) == uvicorn.words(websocket=True, deflate=True) == " --ws websockets-sansio"
+    (granian,) = peers.select(["granian-asgi"])
+    assert (granian.words(websocket=True), granian.words(websocket=True, deflate=True)) == (" --ws", None)
+    (socketify,) = peers.select(["socketify-asgi"])
+    assert socketify.words(websocket=True, deflate=True) == " --ws-per-message-deflate True"
+    (wsgi,) = peers.select(["granian-wsgi@1"])
+    assert wsgi.words(websocket=True) is None
+    assert peers.configured(wsgi, " --more", 16).arguments(bin="b", app="a", port=1)[-3:] == [
+        "--blocking-threads",
+        "16",
+        "--more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("W2", "gateway-asgi uvicorn"), ("W9t", "gateway-asgi uvicorn hypercorn")]
+)
+def test_a_round_has_the_servers_that_can_do_it(key: str, expected: str) -> None:
+    servers = peers.select(["gateway-wsgi-inline", "gateway-asgi", "uvicorn", "hypercorn"])
+    servers = [peer for peer in servers if peer.name != "gateway-asgi-stock"]
+    found = [peer for _, peer in command.pairs(servers, workloads.select([key]), 0, None)]
+    assert [peer.name for peer in found] == expected.split()
+    assert found[1].command.endswith("--ws websockets-sansio" if key == "W9t" else "--ws none")
+
+
 def test_requests_are_well_formed() -> None:
     echo = workloads.select(["W4w"])[0]
     head, _, content = echo.request(close=True).partition(b"\r\n\r\n")
@@ -265,3 +303,134 @@ def test_requests_are_well_formed() -> None:
     assert b"Connection: close" in head
     browser = workloads.select(["W3a"])[0].request()
     assert len(browser.splitlines()) == 1 + 15 + 1
+
+
+def test_websocket_messages() -> None:
+    for workload in workloads.select(["websocket"]):
+        messages = workload.messages()
+        assert messages == workload.messages()
+        assert messages.isascii()
+        parts = [messages[start : start + workload.size] for start in range(0, len(messages), workload.size)]
+        assert len(set(parts)) == len(parts) >= 64
+        assert len(parts[-1]) == workload.size
+        head = workload.request().decode("ascii")
+        assert "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " in head
+        assert ("permessage-deflate" in head) is workload.deflate is ("z" in workload.key)
+    # Neither constant nor noise: a fifth to a half is left of it.
+    assert 5 > len(messages) / len(zlib.compress(messages)) > 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_frames_of_the_client(size: int) -> None:
+    payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    made = websocket.frame(0x82, payload)
+    skip = 2 if size < 126 else 4 if size < 65536 else 10
+    assert made[:2] == bytes([0x82, 0x80 | (size if size < 126 else 126 if size < 65536 else 127)])
+    assert int.from_bytes(made[2:skip], "big") == (size if skip > 2 else 0)
+    key, masked = made[skip : skip + 4], made[skip + 4 :]
+    assert bytes(byte ^ key[index % 4] for index, byte in enumerate(masked)) == payload
+
+
+def unmasked(client: socket.socket) -> bytes:
+    """What a server would answer to the next (small) frame, were it to echo it."""
+    head = client.recv(2, socket.MSG_WAITALL)
+    key = client.recv(4, socket.MSG_WAITALL)
+    masked = client.recv(head[1] & 0x7F, socket.MSG_WAITALL)
+    return bytes([head[0], head[1] & 0x7F]) + bytes(byte ^ key[index % 4] for index, byte in enumerate(masked))
+
+
+@contextlib.contextmanager
+def server(conversation: Callable[[socket.socket], None], extensions: str = "") -> Iterator[int]:
+    """A port where one WebSocket is accepted, and `conversation` then speaks."""
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client:
+            client.settimeout(10)
+            received = b""
+            while not received.endswith(b"\r\n\r\n"):
+                received += client.recv(65536)
+            client.sendall(
+                f"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {workloads.ACCEPT}\r\n{extensions}\r\n".encode()
+            )
+            # The client hangs up at what it does not like.
+            with contextlib.suppress(OSError, IndexError):
+                conversation(client)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def right(client: socket.socket) -> None:
+    """Echo, answer pings and the goodbye."""
+    while (answer := unmasked(client))[0] != 0x88:
+        client.sendall(b"\x8a" + answer[1:] if answer[0] == 0x89 else answer)
+    client.sendall(answer)
+
+
+def changed(change: Callable[[bytes], bytes]) -> Callable[[socket.socket], None]:
+    """Echo, changed."""
+
+    def converse(client: socket.socket) -> None:
+        while True:
+            client.sendall(change(unmasked(client)))
+
+    return converse
+
+
+@pytest.mark.parametrize("key", ["W9t", "W9zt"])
+def test_a_right_server_passes_the_websocket_check(key: str) -> None:
+    (workload,) = workloads.select([key])
+    with server(right, "Sec-WebSocket-Extensions: permessage-deflate\r\n" * workload.deflate) as port:
+        assert check.check(port, peers.PEERS[0], workload).notes == []
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda frame: frame[:-1] + b"!", "wrong message: 0x81 and 32 bytes"),
+        (lambda frame: b"\x82" + frame[1:], "wrong message: 0x82"),
+        (lambda frame: b"\x01" + frame[1:], "begins with 0x01 instead of a message"),
+        (lambda frame: b"\xc1" + frame[1:], "a compressed message that was not agreed to"),
+        (lambda frame: frame[:1] + b"\xa0" + b"key!" + frame[2:], "a masked frame"),
+        (lambda frame: frame if frame[0] == 0x81 else b"\x89" + frame[1:], "a ping is not answered"),
+    ],
+)
+def test_the_websocket_check_notices(change: Callable[[bytes], bytes], complaint: str) -> None:
+    (workload,) = workloads.select(["W9t"])
+    with server(changed(change)) as port, pytest.raises(check.CheckError, match=complaint):
+        check.check(port, peers.PEERS[0], workload)
+
+
+def test_the_websocket_check_notices_what_was_not_agreed() -> None:
+    (workload,) = workloads.select(["W9zt"])
+    with server(right) as port, pytest.raises(check.CheckError, match="was not agreed to"):
+        check.check(port, peers.PEERS[0], workload)
+
+
+def test_what_an_idle_websocket_takes_of_its_own() -> None:
+    shared = {"version": "3.0"}
+
+    def scope() -> dict[str, object]:
+        # Sizes that the allocator does not round up, which tracemalloc does not see.
+        headers = [(b"a-field-name-%02d" % number, bytes(95 + 16 * number)) for number in range(10)]
+        return {"type": "websocket", "asgi": shared, "headers": headers, "state": {}}
+
+    plain_asgi.SCOPES[:] = [scope()]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [(one := scope(), plain_asgi.websocket_idle(one, None, None)) for _ in range(4000)]
+        each = (tracemalloc.get_traced_memory()[0] - before) / len(kept)
+    finally:
+        tracemalloc.stop()
+    try:
+        assert plain_asgi.weight(kept[0][0]) == pytest.approx(each, rel=0.05)
+    finally:
+        for _, coroutine in kept:
+            coroutine.close()

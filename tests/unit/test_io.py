@@ -1168,6 +1168,7 @@ def test_send_now(build: Backend) -> None:
         assert transport.threadsafe is (build.name == "_speedups")
         if not transport.threadsafe:
             assert transport.send_now(b"x") == -1
+            assert transport.send_parts_now([b"x"]) == -1
             return
         assert transport.send_now(b"") == 0
         assert transport.send_now(b"one") == 3
@@ -1182,6 +1183,7 @@ def test_send_now(build: Backend) -> None:
         # Behind what is queued it must not go out.
         connection.do("write", b"queued")
         assert transport.send_now(b"z") == -1
+        assert transport.send_parts_now([b"z"]) == -1
         assert await read(peer, sent + 6) == b"x" * sent + b"queued"
         await eventually(lambda: connection.do("buffered") == 0)
         assert transport.send_now(b"z") == 1
@@ -1203,8 +1205,42 @@ def test_send_now_to_a_transport_that_is_busy_or_over(compiled: Backend, how: st
         else:
             connection.do(how)
         assert connection.transport.send_now(b"x") == -1
+        assert connection.transport.send_parts_now([b"x"]) == -1
 
     on_bench(compiled, "asyncio", test)
+
+
+@pytest.mark.parametrize("parts", [[b"head", DATA, b"tail"], [DATA] * 9, [b"small"]])
+def test_send_parts_now(compiled: Backend, parts: list[bytes]) -> None:
+    async def test(bench: Bench) -> None:
+        connection, peer = bench.pair()
+        whole = b"".join(parts)
+        taken = connection.transport.send_parts_now(parts)
+        assert 0 < taken <= len(whole)
+        assert connection.do("buffered") == 0
+        connection.do("write_rest", parts, taken)
+        assert connection.do("buffered") == len(whole) - taken
+        assert await read(peer, len(whole)) == whole
+
+    on_bench(compiled, "asyncio", test)
+
+
+def test_a_connection_is_told_of_its_end_before_the_descriptor_is_closed(build: Backend) -> None:
+    async def test(bench: Bench) -> None:
+        sock, peer = socket.socketpair()
+        bench.peers.append(peer)
+        sock.setblocking(False)
+        number = sock.fileno()
+        connection = bench.adopt(sock)
+        # A thread may be sending, until this has told it not to.
+        connection.on["lost"] = lambda: os.fstat(number)
+        connection.do("abort")
+        await eventually(lambda: "lost" in connection.calls)
+        assert connection.transport.send_now(b"x") == -1
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+
+    on_bench(build, "asyncio", test)
 
 
 def test_send_now_leaves_errors_to_the_loop(compiled: Backend) -> None:
@@ -1212,6 +1248,7 @@ def test_send_now_leaves_errors_to_the_loop(compiled: Backend) -> None:
         connection, peer = bench.pair()
         peer.close()
         assert connection.transport.send_now(b"x") == 0
+        assert connection.transport.send_parts_now([b"x"]) == 0
         assert connection.calls == []
         await eventually(lambda: connection.calls == ["eof", "lost"])
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.backend import Backend
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 log = logging.getLogger("tests.queue")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import enum
+import gc
 from typing import Any
 
 import pytest
 
+from gateway.errors import LocalProtocolError
 from tests.fakes import Wire, recording_logger, run, websocket_wire
 
 KEY = b"\x01\x02\x03\x04"
@@ -135,23 +137,23 @@ def test_messages_are_echoed(build: Any, message: str | bytes, how: str) -> None
     async def main() -> None:
         app = App()
         wire = await opened(build, app)
-        opcode = TEXT if isinstance(message, str) else BINARY
-        payload = message.encode() if isinstance(message, str) else message
+        sent = message[:1000] if how == "bytewise" else message
+        opcode = TEXT if isinstance(sent, str) else BINARY
+        payload = sent.encode() if isinstance(sent, str) else sent
+        echo = [(0x80 | opcode, payload)]
         if how == "whole":
             await wire.arrive(frame(opcode, payload))
         elif how == "bytewise":
-            await wire.feed_bytewise(frame(opcode, payload[:1000]))
+            await wire.feed_bytewise(frame(opcode, payload))
         else:
+            # In the middle of characters too.
             third = len(payload) // 3
-            parts = [payload[:third], payload[third:-third], payload[-third:]] if third else [payload, b"", b""]
-            await wire.arrive(frame(opcode, parts[0], fin=False))
-            await wire.arrive(frame(PING, b"between") + frame(0, parts[1], fin=False))
-            await wire.arrive(frame(0, parts[2]))
-            assert frames(wire.take()[:9]) == [(0x80 | PONG, b"between")] or how
-        expected = message[:1000] if how == "bytewise" and isinstance(message, bytes) else message
-        if how == "bytewise" and isinstance(message, str):
-            expected = payload[:1000].decode()
-        assert app.received() == [expected]
+            await wire.arrive(frame(opcode, payload[:third], fin=False))
+            await wire.arrive(frame(PING, b"between") + frame(0, payload[third : 2 * third], fin=False))
+            assert frames(wire.take()) == [(0x80 | PONG, b"between")]
+            await wire.arrive(frame(0, payload[2 * third :]))
+        assert frames(wire.take()) == echo
+        assert app.received() == [sent]
         assert not app.errors
 
     run(main)
@@ -161,16 +163,36 @@ def test_frames_of_one_read_are_answered_in_one_write(build: Any) -> None:
     async def main() -> None:
         app = App()
         wire = await opened(build, app)
-        writes: list[bytes] = []
-        take: Callable[[bytes], int] = wire.transport.write
+        wire.transport.writes.clear()
+        texts = [b"%d" % number for number in range(10)]
+        await wire.arrive(b"".join(frame(TEXT, text) + frame(PING, text) for text in texts))
+        expected = [(0x80 | opcode, text) for text in texts for opcode in (TEXT, PONG)]
+        assert [frames(data) for data in wire.transport.writes] == [expected]
+        assert app.received() == [text.decode() for text in texts]
 
-        async def arrive() -> None:
-            await wire.arrive(b"".join(frame(TEXT, b"%d" % n) for n in range(10)))
+        # Pings alone; a frame that is not complete yet holds nothing back; nor does what ends it all.
+        wire.transport.writes.clear()
+        await wire.arrive(3 * frame(PING, b"p") + frame(TEXT, b"rest")[:-1])
+        assert [frames(data) for data in wire.transport.writes] == [3 * [(0x80 | PONG, b"p")]]
+        wire.transport.writes.clear()
+        await wire.arrive(frame(TEXT, b"rest")[-1:] + frame(TEXT, b"last") + frame(CLOSE))
+        assert [frames(data) for data in wire.transport.writes] == [
+            [(0x80 | TEXT, b"rest"), (0x80 | TEXT, b"last"), (0x80 | CLOSE, b"")]
+        ]
 
-        del take, writes
-        await arrive()
-        assert frames(wire.take()) == [(0x80 | TEXT, b"%d" % n) for n in range(10)]
-        assert app.received() == [str(n) for n in range(10)]
+    run(main)
+
+
+def test_what_is_held_back_has_a_bound_and_keeps_its_order(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app, limits={"websocket_queue": 0})
+        wire.transport.writes.clear()
+        sizes = [20_000, 20_000, 20_000, 20_000, 70_000, 10]
+        await wire.arrive(b"".join(frame(BINARY, bytes(size)) for size in sizes))
+        assert [len(payload) for _, payload in frames(wire.take())] == sizes
+        # Four make the bound; the large one is not copied, so that its head is a piece of its own.
+        assert [len(data) for data in wire.transport.writes] == [4 * 20_004, 10, 70_000, 12]
 
     run(main)
 
@@ -242,7 +264,7 @@ def test_the_client_closes(build: Any, payload: bytes, answer: tuple[int, bytes]
         app = App()
         wire = await opened(build, app)
         await wire.arrive(frame(TEXT, b"last") + frame(CLOSE, payload))
-        assert frames(wire.take()) == [(0x80 | TEXT, b"last"), answer] or frames(wire.take()) == []
+        assert frames(wire.take()) == [(0x80 | TEXT, b"last"), answer]
         assert (app.events[-1]["code"], app.events[-1]["reason"]) == event
         assert wire.events == ["switch", "close"] and not app.errors
         await wire.lose()
@@ -545,9 +567,331 @@ def test_each_connection_has_its_own_context(build: Any) -> None:
     run(main)
 
 
-def test_what_is_over_leaves_nothing_to_the_garbage_collector(build: Any) -> None:
-    import gc
+def test_a_client_that_reads_nothing_is_cut_off_after_its_close_too(build: Any) -> None:
+    async def main() -> None:
+        for end in (frame(CLOSE, b"\x03\xe8"), b""):
+            wire = await opened(build, App(), timeouts={"write": 10.0, "websocket_ping": 0.0})
+            wire.transport.room = 0
+            await wire.arrive(frame(TEXT, b"echo") + end)
+            if not end:
+                await wire.eof()
+            assert wire.events == ["switch", "close"]
+            await wire.advance(9.5)
+            assert wire.events == ["switch", "close"]
+            await wire.advance(1.5)
+            assert wire.events[:3] == ["switch", "close", "abort"]
+            await wire.lose()
+            await wire.advance(1.0)
 
+    run(main)
+
+
+def test_when_the_grace_period_is_over_what_waits_for_its_output_ends_too(build: Any) -> None:
+    async def main() -> None:
+        wire = await opened(build, App())
+        wire.transport.room = 0
+        await wire.arrive(frame(CLOSE, b"\x03\xe8"))
+        wire.connection.abort_requests()
+        assert wire.events == ["switch", "close", "abort"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["closes", "fails"])
+def test_a_slow_client_gets_what_was_sent_before_the_close(build: Any, how: str) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+            await (send({"type": "websocket.close"}) if how == "closes" else receive())
+
+        timeouts = {"write": 30.0, "websocket_close": 5.0, "linger": 5.0}
+        wire = websocket_wire(build, app, timeouts=timeouts)
+        wire.transport.room = 1000
+        await wire.arrive(REQUEST % b"")
+        if how == "fails":
+            await wire.arrive(frame(3))
+        for _ in range(10):
+            await wire.advance(4.0)
+            wire.transport.room += 10_000
+        assert "abort" not in wire.events
+        wire.transport.room = None
+        await wire.advance(11.0)
+        assert wire.events[-1] == "abort"
+
+    run(main)
+
+
+def test_a_client_that_leaves_during_the_handshake_is_answered_all_the_same(build: Any) -> None:
+    async def main() -> None:
+        async def returns(scope: Any, receive: Any, send: Any) -> None:
+            assert (await receive())["type"] == "websocket.connect"
+            assert await receive() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+        async def accepts(scope: Any, receive: Any, send: Any) -> None:
+            await returns(scope, receive, send)
+            await send({"type": "websocket.accept"})
+
+        for app in (returns, accepts):
+            log, messages = recording_logger()
+            wire = websocket_wire(build, app, log=log, timeouts={"half_close": 0.5})
+            await wire.arrive(REQUEST % b"")
+            await wire.eof()
+            await wire.advance(1.0)
+            # It may have closed its sending half only; and until something is sent nobody knows.
+            assert wire.take().startswith(b"HTTP/1.1 500 ")
+            assert wire.events == ["close"] and messages == []
+            assert wire.service.requests == 0 and wire.handler.active() == 0
+
+    run(main)
+
+
+def test_the_answer_to_the_handshake_may_be_what_fills_the_queue(build: Any) -> None:
+    async def main() -> None:
+        sent: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            # Told once, as transports do.
+            wire.transport.pauses_above = None
+            for number in range(3):
+                await send({"type": "websocket.send", "bytes": b""})
+                sent.append(number)
+
+        wire = websocket_wire(build, app)
+        wire.transport.room = 0
+        wire.transport.pauses_above = 0
+        await wire.arrive(REQUEST % b"")
+        assert sent == []
+        wire.connection.resume_writing()
+        await wire.turns()
+        assert sent == [0, 1, 2]
+
+    run(main)
+
+
+def test_what_waits_when_the_application_returns_goes_on(build: Any) -> None:
+    async def main() -> None:
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            tasks.append(asyncio.create_task(receive()))
+            await asyncio.sleep(0)
+
+        wire = await opened(build, app)
+        await wire.turns()
+        assert tasks[0].done() and tasks[0].result() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+    run(main)
+
+
+def test_a_message_is_not_lost_with_a_receive_that_gives_way(build: Any) -> None:
+    async def main() -> None:
+        events: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await started.wait()
+            while len(events) < 400:
+                task = asyncio.ensure_future(receive())
+                await asyncio.sleep(0)
+                if not task.done():
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+                    cancelled.append(len(events))
+                else:
+                    events.append(task.result()["text"])
+
+        started = asyncio.Event()
+        cancelled: list[int] = []
+        wire = await opened(build, app, limits={"websocket_queue": 0})
+        await wire.arrive(b"".join(frame(TEXT, b"%d" % number) for number in range(400)))
+        started.set()
+        await wire.turns(1000)
+        assert cancelled
+        assert events == [str(number) for number in range(400)]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ({"type": "websocket.send"}, TypeError),
+        ({"type": "websocket.send", "text": None, "bytes": None}, TypeError),
+        ({"type": "websocket.send", "text": b"bytes"}, TypeError),
+        ({"type": "websocket.send", "bytes": "text"}, TypeError),
+        ({"type": "websocket.send", "text": 1}, TypeError),
+        ({"type": "websocket.send", "text": "\ud800"}, UnicodeEncodeError),
+        ({"type": "websocket.close", "code": "1000"}, TypeError),
+        ({"type": "websocket.close", "code": 1000.0}, TypeError),
+        ({"type": "websocket.close", "code": 1006}, LocalProtocolError),
+        ({"type": "websocket.close", "code": 10**30}, LocalProtocolError),
+        ({"type": "websocket.close", "code": -(10**30)}, LocalProtocolError),
+        ({"type": "websocket.close", "reason": b"bytes"}, TypeError),
+        ({"type": "websocket.close", "reason": "a" * 124}, LocalProtocolError),
+        ({"type": "websocket.close", "reason": "\ud800"}, UnicodeEncodeError),
+        ({"type": "websocket.accept"}, LocalProtocolError),
+        ({"type": "websocket.http.response.start", "status": 403}, LocalProtocolError),
+        ({"type": "websocket.http.response.body"}, LocalProtocolError),
+        ({"type": "http.response.start", "status": 200}, LocalProtocolError),
+        ({}, KeyError),
+    ],
+)
+def test_an_event_that_can_not_be_sent_raises_and_changes_nothing(
+    build: Any, event: dict[str, Any], error: type[Exception]
+) -> None:
+    async def main() -> None:
+        raised: list[BaseException] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            try:
+                await send(event)
+            except Exception as problem:
+                raised.append(problem)
+            await send({"type": "websocket.close", "code": 4000})
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        assert [type(problem) for problem in raised] == [error]
+        assert frames(wire.take().partition(b"\r\n\r\n")[2]) == [close_frame(4000)]
+
+    run(main)
+
+
+def test_what_is_as_good_as_text_and_bytes_is_sent(build: Any) -> None:
+    class Word(str, enum.Enum):  # noqa: UP042 (a StrEnum says what it holds)
+        HELLO = "hello"
+
+    class Code(enum.IntEnum):
+        OWN = 4001
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": Word.HELLO, "bytes": None})
+            for data in (b"a", bytearray(b"b"), memoryview(b"xcx")[1:2]):
+                await send({"type": "websocket.send", "bytes": data, "text": None})
+            await send({"type": "websocket.close", "code": Code.OWN, "reason": Word.HELLO})
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        assert frames(wire.take().partition(b"\r\n\r\n")[2]) == [
+            (0x80 | TEXT, b"hello"),
+            *((0x80 | BINARY, bytes([byte])) for byte in b"abc"),
+            close_frame(4001, b"hello"),
+        ]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [({}, 1000), ({"code": None, "reason": None}, 1000), ({"code": 1005}, None), ({"code": 3000, "reason": ""}, 3000)],
+)
+def test_what_a_close_says_when_the_application_says_little(
+    build: Any, event: dict[str, Any], code: int | None
+) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", **event})
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        expected = (0x80 | CLOSE, b"") if code is None else close_frame(code)
+        assert frames(wire.take().partition(b"\r\n\r\n")[2]) == [expected]
+
+    run(main)
+
+
+@pytest.mark.parametrize("field", [b":status", b"sec-websocket-protocol", b"Sec-WebSocket-Accept", b"a b", b""])
+def test_fields_that_are_not_the_applications_are_refused(build: Any, field: bytes) -> None:
+    async def main() -> None:
+        raised: list[BaseException] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            try:
+                await send({"type": "websocket.accept", "headers": [(field, b"1")]})
+            except Exception as problem:
+                raised.append(problem)
+                raise
+
+        wire = websocket_wire(build, app)
+        await wire.arrive(REQUEST % b"")
+        assert wire.take().startswith(b"HTTP/1.1 500 ")
+        assert [type(problem) for problem in raised] == [LocalProtocolError]
+
+    run(main)
+
+
+def test_a_101_has_no_content_length(build: Any) -> None:
+    async def main() -> None:
+        headers = [(b"Content-Length", b"0"), (b"transfer-encoding", b"chunked"), (b"connection", b"close")]
+        wire = websocket_wire(build, App(accept={"headers": headers}))
+        await wire.arrive(REQUEST % b"")
+        head = wire.take().lower()
+        assert head.startswith(b"http/1.1 101 ")
+        assert b"content-length" not in head and b"transfer-encoding" not in head and b"close" not in head
+
+    run(main)
+
+
+def test_what_comes_in_one_read_is_handled_in_turns(build: Any) -> None:
+    async def main() -> None:
+        app = App()
+        wire = await opened(build, app)
+        for opcode in (TEXT, PING):
+            data = b"".join(frame(opcode, b"x") for _ in range(1000))
+            asyncio.get_running_loop().call_soon(wire.connection.feed, data)
+            await asyncio.sleep(0)
+            assert 0 < len(frames(bytes(wire.transport.output))) < 500
+            await wire.turns(30)
+            assert len(frames(wire.take())) == 1000
+        assert len(app.received()) == 1000
+        assert wire.events[1:] == 2 * ["pause_reading", "resume_reading"]
+
+    run(main)
+
+
+def test_waiting_again_and_again_takes_no_memory(build: Any) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            for what in (receive, lambda: send({"type": "websocket.send", "text": "x"})):
+                for _ in range(100):
+                    task = asyncio.ensure_future(what())
+                    await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.wait([task])
+                gc.collect()
+                kinds = [type(thing).__name__ for thing in gc.get_objects()]
+                counts.append(kinds.count("Waiter"))
+
+        counts: list[int] = []
+        wire = websocket_wire(build, app)
+        wire.transport.room = 0
+        wire.transport.pauses_above = 300
+        await wire.arrive(REQUEST % b"")
+        await wire.turns(1500)
+        assert len(counts) == 2 and max(counts) < 10
+
+    run(main)
+
+
+def test_what_is_over_leaves_nothing_to_the_garbage_collector(build: Any) -> None:
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await receive()

@@ -21,7 +21,7 @@ from gateway.errors import ClientDisconnected
 from tests.apps import wsgi_apps
 from tests.fakes import DATE, START, transport_class
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 # Seconds in which a thread that does not wait, as it should, would show it. On a busy machine it may not: such a test
 # passes too easily then, and never fails for it.
 QUIET = 0.05
@@ -621,13 +621,16 @@ class TestBackpressure:
             return [body]
 
         lane = Lane(build, app)
+        lane.transport.connection = lane.connection
+        lane.transport.room = 0
+        lane.transport.pauses_above = 10_000
         lane.feed(GET)
-        lane.connection.pause_writing()
         # What is in the application's hands anyway need not be cut into pieces; the thread stays with it.
         lane.until(lambda: len(lane.output) > len(body))
         lane.idle()
         assert lane.active == 1
         assert lane.connection.stream is not None
+        lane.transport.pauses_above = lane.transport.room = None
         lane.connection.resume_writing()
         lane.settle()
         assert Response(lane.output).body == body
@@ -912,6 +915,37 @@ class TestHintsAndTrailers:
         assert [hint.status_code for hint in response.hints] == [103, 103]
         assert response.hints[0].headers == [(b"link", b"</a.css>; rel=preload")]
         assert response.body == b"body"
+
+    def test_what_the_thread_leaves_while_the_loop_sends_is_sent_once(self, build: Backend) -> None:
+        gate = threading.Event()
+
+        def app(environ: Any, start: Any) -> list[bytes]:
+            environ["wsgi.early_hints"]([("Link", "</a.css>; rel=preload")])
+            assert gate.wait(TIMEOUT)
+            start("200 OK", [])
+            return [b"body"]
+
+        class Slow:
+            """In the middle of sending the hint, which lasts until the thread has left the body."""
+
+            def pause_writing(self) -> None:
+                lane.transport.pauses_above = None
+                gate.set()
+                deadline = time.monotonic() + TIMEOUT
+                while lane.woken < 2:
+                    assert time.monotonic() < deadline
+                    time.sleep(LOOK)
+
+        lane = Lane(build, app)
+        lane.transport.connection = Slow()
+        lane.transport.room = lane.transport.pauses_above = 0
+        lane.feed(GET)
+        lane.settle()
+        lane.transport.room = None
+        response = Response(lane.output)
+        assert [hint.status_code for hint in response.hints] == [103]
+        assert response.body == b"body"
+        assert response[b"content-length"] == b"4"
 
     def test_early_hints_too_late(self, build: Backend) -> None:
         def app(environ: Any, start: Any) -> Iterator[bytes]:
@@ -1375,6 +1409,29 @@ class TestSendingFromThreads:
         lane.transport.room = None
         assert Response(lane.output).body == b"".join(chunks)
 
+    @pytest.mark.parametrize("room", [None, 0, 1, 50, 150, 40_000, 600_000])
+    @pytest.mark.parametrize("size", [32_769, 65_537, 600_000])
+    @pytest.mark.parametrize("framing", ["length", "chunked", "head"])
+    def test_large_content_takes_the_same_way(self, build: Backend, room: int | None, size: int, framing: str) -> None:
+        parts = [b"a" * size, b"b" * size, b"c"]
+        length = [("Content-Length", str(2 * size + 1))] if framing != "chunked" else []
+
+        def app(environ: Any, start: Any) -> Any:
+            start("200 OK", length)
+            return iter(parts)
+
+        lane = Lane(build, app)
+        lane.transport.room = room
+        request = GET.replace(b"GET", b"HEAD") if framing == "head" else GET
+        lane.feed(request)
+        lane.settle()
+        lane.transport.room = None
+        response = Response(lane.output, request)
+        assert response.body == (b"" if framing == "head" else b"".join(parts))
+        if room is None and framing != "head":
+            # What there is to be told of can wait until the loop comes by.
+            assert (lane.woken, lane.deferred) == (0, 1)
+
     def test_parts_keep_their_order_when_a_slow_client_catches_up(self, build: Backend) -> None:
         chunks = [b"%05d" % number * 100 for number in range(200)]
         lane = Lane(build, partial(chunks))
@@ -1437,17 +1494,6 @@ class TestSendingFromThreads:
         lane.settle()
         assert lane.closed
         assert "Content-Length" in lane.records.text
-
-    def test_a_large_body_is_left_to_the_loop(self, build: Backend) -> None:
-        body = b"x" * 200_000
-
-        def app(environ: Any, start: Any) -> list[bytes]:
-            start("200 OK", [])
-            return [body]
-
-        lane = Lane(build, app)
-        assert Response(lane.request()).body == body
-        assert lane.deferred == 0
 
 
 class InlineLane(Lane):

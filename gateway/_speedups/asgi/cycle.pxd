@@ -52,7 +52,7 @@ cdef class ASGICycle(Driver):
     cpdef int finished(self, object error) except -1
 
     @cython.locals(stream=HTTPStream, complete=bint, data=bytes)
-    cdef dict next_event(self)
+    cpdef dict next_event(self)
     cdef object wait(self)
     @cython.locals(waiters=list)
     cdef int wake(self) except -1

@@ -2,7 +2,7 @@ from gateway._speedups.http.fields cimport response_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http.websocket cimport WebSocketStream
 from gateway._speedups.kernels.base cimport Responder
-from gateway._speedups.kernels.driver cimport Driver, Waiter, Yield, ready, waiter
+from gateway._speedups.kernels.driver cimport Driver, Receive, Waiter, Yield, ready, receive, waiter
 
 cimport cython
 
@@ -18,9 +18,11 @@ cdef class WebSocketCycle(Driver):
     cdef readonly WebSocketStream stream
     cdef bint connected, denied
     cdef long long burst
+    cdef Receive receiving
+    cdef Waiter receiver
     cdef list receivers, senders
 
-    @cython.locals(message=dict)
+    @cython.locals(message=dict, receiving=Receive)
     cpdef object receive_event(self)
     @cython.locals(event=dict, stream=WebSocketStream)
     cpdef object send_event(self, message)
@@ -33,12 +35,14 @@ cdef class WebSocketCycle(Driver):
     cpdef int cancel(self) except -1
     @cython.locals(stream=WebSocketStream, cancelled=bint, code=int)
     cpdef int finished(self, object error) except -1
-    @cython.locals(exchange=HTTPStream)
+    @cython.locals(stream=WebSocketStream, exchange=HTTPStream)
     cdef int unanswered(self, object error) except -1
 
     @cython.locals(stream=WebSocketStream)
-    cdef dict next_event(self)
-    @cython.locals(waiters=list, one=Waiter)
+    cpdef dict next_event(self)
+    cpdef int await_event(self, Waiter one) except -1
+    cpdef int forget_waiter(self, Waiter one) except -1
+    @cython.locals(first=Waiter, waiters=list, one=Waiter)
     cdef int wake_receivers(self) except -1
     @cython.locals(stream=WebSocketStream)
     cdef int accept(self, dict event) except -1
@@ -56,4 +60,8 @@ cdef class WebSocketCycle(Driver):
 
 @cython.locals(exchange=HTTPStream, scope=dict)
 cpdef dict websocket_scope(WebSocketStream stream, dict base, dict state)
-cpdef object as_message(object data)
+@cython.locals(left=list)
+cdef list with_waiter(list waiters, Waiter one)
+cdef bytes as_bytes(object data)
+cdef str as_text(object data, str kind)
+cdef int as_code(object code) except -1

@@ -48,9 +48,9 @@ cdef class HTTPStream(Stream):
     cpdef int send_head(self, int status, bytes reason, FieldBlock block, bint trailers) except -1
     @cython.locals(size="Py_ssize_t", room=cython.longlong)
     cpdef int send_body(self, bytes data, bint more) except -1
-    @cython.locals(size="Py_ssize_t", room=cython.longlong)
-    cpdef object send_now(self, bytes data, bint more)
-    cpdef int complete_send(self, bytes rest, bint ended) except -1
+    @cython.locals(size="Py_ssize_t", room=cython.longlong, left="Py_ssize_t")
+    cpdef Py_ssize_t send_now(self, bytes data, bint more) except -9
+    cpdef int complete_send(self, bint ended) except -1
     @cython.locals(room=cython.longlong)
     cpdef int send_file(self, int descriptor, long long offset, long long count, bint more) except -1
     cpdef int send_trailers(self, object block) except -1

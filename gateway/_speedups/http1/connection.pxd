@@ -5,7 +5,7 @@ from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text, status_line
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http1.content cimport RequestContent
-from gateway._speedups.http1.output cimport ResponseOutput
+from gateway._speedups.http1.output cimport ResponseOutput, total
 from gateway._speedups.http1.state cimport allowed
 from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer
@@ -102,9 +102,9 @@ cdef class HTTP1Connection(Connection):
     @cython.locals(current=HTTPStream)
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
     @cython.locals(current=HTTPStream, transport=Transport, output=ResponseOutput, first=bint, close=bint,
-                   text=bytes, taken="Py_ssize_t")
-    cpdef object send_now(self, Stream stream, bytes data, bint more)
-    cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1
+                   large=bint, text=bytes, parts=list, size="Py_ssize_t", taken="Py_ssize_t")
+    cpdef Py_ssize_t send_now(self, Stream stream, bytes data, bint more) except -9
+    cpdef int complete_send(self, Stream stream, bint ended) except -1
     @cython.locals(current=HTTPStream)
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
                         bint more) except -1

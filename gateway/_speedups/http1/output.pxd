@@ -22,6 +22,8 @@ cdef class ResponseOutput:
     cdef public bint file_active
     cdef readonly bint pending, closes
     cdef bint joined
+    cdef list left
+    cdef Py_ssize_t left_from
     cdef long long written, acked, file_size
     cdef double deadline
 
@@ -38,8 +40,11 @@ cdef class ResponseOutput:
                       bint close)
     @cython.locals(text=bytes)
     cdef int content(self, bytes data, bint last) except -1
-    @cython.locals(after=bytes)
+    @cython.locals(parts=list)
     cdef int frame(self, bytes before, bytes data, bint last) except -1
+    cdef list parts(self, bytes before, bytes data, bint last)
+    @cython.locals(parts=list)
+    cdef int send_left(self) except -1
     cdef int end(self, FieldBlock trailers) except -1
     cdef int file(self, int descriptor, long long offset, long long count) except -1
     cdef int file_sent(self, bint last) except -1
@@ -48,3 +53,7 @@ cdef class ResponseOutput:
     @cython.locals(left=cython.longlong, acked=cython.longlong)
     cdef bint stalled(self, double now, double timeout) except -1
     cdef int stop(self, HTTPStream stream) except -1
+
+
+@cython.locals(size="Py_ssize_t", part=bytes)
+cpdef Py_ssize_t total(list parts) except -1

@@ -38,10 +38,14 @@ cdef class SocketTransport(Transport):
 
     @cython.locals(sent=Py_ssize_t)
     cpdef int write(self, bytes data) except -1
-    @cython.locals(sent=Py_ssize_t, size=Py_ssize_t, part=bytes)
+    @cython.locals(sent=Py_ssize_t)
     cpdef int write_parts(self, list parts) except -1
+    @cython.locals(size=Py_ssize_t, part=bytes)
+    cpdef int write_rest(self, list parts, Py_ssize_t taken) except -1
     @cython.locals(sent=Py_ssize_t, socket=Socket)
     cpdef Py_ssize_t send_now(self, bytes data) except -9
+    @cython.locals(sent=Py_ssize_t, socket=Socket)
+    cpdef Py_ssize_t send_parts_now(self, list parts) except -9
 
     cpdef int switch(self, Connection connection) except -1
 

@@ -22,6 +22,8 @@ cdef class Transport:
     cpdef int write(self, bytes data) except -1
     cpdef int write_parts(self, list parts) except -1
     cpdef Py_ssize_t send_now(self, bytes data) except -9
+    cpdef Py_ssize_t send_parts_now(self, list parts) except -9
+    cpdef int write_rest(self, list parts, Py_ssize_t taken) except -1
     cpdef Py_ssize_t buffered(self) except -1
     cpdef int pause_reading(self) except -1
     cpdef int resume_reading(self) except -1
@@ -54,8 +56,8 @@ cdef class Connection:
     cpdef str describe(self)
     cpdef int send_informational(self, Stream stream, int status, object block) except -1
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1
-    cpdef object send_now(self, Stream stream, bytes data, bint more)
-    cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1
+    cpdef Py_ssize_t send_now(self, Stream stream, bytes data, bint more) except -9
+    cpdef int complete_send(self, Stream stream, bint ended) except -1
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,
                         bint more) except -1
     cpdef int send_trailers(self, Stream stream, object block) except -1

@@ -61,6 +61,12 @@ cdef class Transport:
     cpdef Py_ssize_t send_now(self, bytes data) except -9:
         return -1
 
+    cpdef Py_ssize_t send_parts_now(self, list parts) except -9:
+        return -1
+
+    cpdef int write_rest(self, list parts, Py_ssize_t taken) except -1:
+        raise NotImplementedError
+
     cpdef Py_ssize_t buffered(self) except -1:
         raise NotImplementedError
 
@@ -145,10 +151,10 @@ cdef class Connection:
     cpdef int send_body(self, Stream stream, bytes data, bint more) except -1:
         raise NotImplementedError
 
-    cpdef object send_now(self, Stream stream, bytes data, bint more):
-        return None
+    cpdef Py_ssize_t send_now(self, Stream stream, bytes data, bint more) except -9:
+        return -1
 
-    cpdef int complete_send(self, Stream stream, bytes rest, bint ended) except -1:
+    cpdef int complete_send(self, Stream stream, bint ended) except -1:
         raise NotImplementedError
 
     cpdef int send_file(self, Stream stream, int descriptor, long long offset, long long count,

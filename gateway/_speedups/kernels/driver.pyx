@@ -2,7 +2,8 @@
 """Compiled twin of gateway/core/kernels/driver.py, where everything is documented."""
 
 import sys
-from asyncio import CancelledError, Task, current_task
+from asyncio import CancelledError, Task, current_task, isfuture
+from asyncio.tasks import _enter_task as enter_task, _leave_task as leave_task
 from collections.abc import Coroutine
 from types import CoroutineType
 
@@ -24,6 +25,8 @@ cdef extern from "Python.h":
 cdef object _CancelledError = CancelledError
 cdef object _Task = Task
 cdef object _current_task = current_task
+cdef object _enter_task = enter_task
+cdef object _leave_task = leave_task
 cdef object _CoroutineType = CoroutineType
 cdef bint _EAGER = sys.version_info >= (3, 12)
 
@@ -64,6 +67,59 @@ cdef class Driver(Responder):
 
     cpdef int finished(self, object error) except -1:
         raise NotImplementedError
+
+    cpdef dict next_event(self):
+        raise NotImplementedError
+
+    cpdef int await_event(self, Waiter one) except -1:
+        raise NotImplementedError
+
+    cpdef int forget_waiter(self, Waiter one) except -1:
+        raise NotImplementedError
+
+    cpdef int drive(self, Waiter one) except -1:
+        cdef object task = self.task
+        cdef object context = one.context
+        cdef object loop = one.loop
+        cdef object item = None
+        cdef object error = None
+        cdef object callback
+        cdef bint cancelled
+        if one is not self._awaited or one.callback is None or one.is_done or context is None or task is None:
+            return one.wake_now()
+        if _current_task(loop) is not None:
+            return one.wake()
+        one.is_done = one.driven = True
+        _enter_task(loop, task)
+        PyContext_Enter(context)
+        try:
+            item = self._send(None)
+        except BaseException as raised:
+            error = raised
+        finally:
+            PyContext_Exit(context)
+            _leave_task(loop, task)
+        cancelled = one.cancelled_late
+        one.driven = one.cancelled_late = False
+        if item is one:
+            one._asyncio_future_blocking = False
+            if cancelled:
+                one.cancel(one.message)
+            return 0
+        if cancelled and item is None and error is None:
+            one.is_cancelled = True
+        else:
+            self._left = (item, error)
+        callback = one.callback
+        one.callback = None
+        PyContext_Enter(context)
+        try:
+            callback(one)
+        finally:
+            PyContext_Exit(context)
+        if cancelled and isfuture(item):
+            item.cancel(one.message)
+        return 0
 
     def send(self, value):
         cdef object item = self._send(value)
@@ -128,11 +184,20 @@ cdef class Driver(Responder):
 
     cdef object _send(self, object value):
         cdef PyObject *result = NULL
-        cdef object item
+        cdef object item, left
+        if self._left is not None:
+            item, left = self._left
+            self._left = None
+            if left is not None:
+                raise left
+            return item
+        self._awaited = None
         try:
             if PyIter_Send(self._coroutine, value, &result) == 1:
                 item = <object>result
                 Py_DECREF(item)
+                if type(item) is Waiter:
+                    self._awaited = <Waiter>item
                 return item
         except (_CancelledError, KeyboardInterrupt) as error:
             self._end(error)
@@ -145,6 +210,7 @@ cdef class Driver(Responder):
         return _ENDED
 
     cdef object _throw(self, object error):
+        self._awaited = None
         try:
             return self._coroutine.throw(error)
         except StopIteration:
@@ -239,68 +305,72 @@ cdef class _SharedYield:
 
 cpdef Waiter waiter(object loop):
     cdef Waiter result = Waiter.__new__(Waiter)
-    result._loop = loop
+    result.loop = loop
     return result
 
 
 cdef class Waiter:
     def __init__(self, loop):
-        self._loop = loop
+        self.loop = loop
 
     cpdef int wake(self) except -1:
-        if not self._done:
-            self._done = True
-            if self._callback is not None:
-                self._loop.call_soon(self._callback, self, context=self._context)
-                self._callback = None
+        if not self.is_done:
+            self.is_done = True
+            if self.callback is not None:
+                self.loop.call_soon(self.callback, self, context=self.context)
+                self.callback = None
         return 0
 
     cpdef int wake_now(self) except -1:
-        cdef object callback = self._callback
-        if callback is None or self._context is None or _current_task(self._loop) is not None:
+        cdef object callback = self.callback
+        if callback is None or self.context is None or _current_task(self.loop) is not None:
             return self.wake()
-        if not self._done:
-            self._done = True
-            self._callback = None
-            PyContext_Enter(self._context)
+        if not self.is_done:
+            self.is_done = True
+            self.callback = None
+            PyContext_Enter(self.context)
             try:
                 callback(self)
             finally:
-                PyContext_Exit(self._context)
+                PyContext_Exit(self.context)
         return 0
 
     def done(self):
-        return self._done
+        return self.is_done
 
     def cancelled(self):
-        return self._cancelled
+        return self.is_cancelled
 
     def result(self):
-        if self._cancelled:
-            raise _CancelledError(*(() if self._message is None else (self._message,)))
+        if self.is_cancelled:
+            raise _CancelledError(*(() if self.message is None else (self.message,)))
 
     def cancel(self, msg=None):
-        if self._done:
+        if self.driven:
+            self.cancelled_late = True
+            self.message = msg
+            return True
+        if self.is_done:
             return False
-        self._cancelled = True
-        self._message = msg
+        self.is_cancelled = True
+        self.message = msg
         self.wake()
         return True
 
     def get_loop(self):
-        return self._loop
+        return self.loop
 
     def add_done_callback(self, callback, *, context=None):
-        self._callback = callback
-        self._context = context
-        if self._done:
-            self._done = False
+        self.callback = callback
+        self.context = context
+        if self.is_done:
+            self.is_done = False
             self.wake()
 
     def remove_done_callback(self, callback):
-        cdef bint found = self._callback is not None and self._callback == callback
+        cdef bint found = self.callback is not None and self.callback == callback
         if found:
-            self._callback = None
+            self.callback = None
         return int(found)
 
     def __await__(self):
@@ -310,9 +380,58 @@ cdef class Waiter:
         return self
 
     def __next__(self):
-        if self._done:
+        if self.is_done:
             raise StopIteration
         self._asyncio_future_blocking = True
+        return self
+
+
+cpdef Receive receive(Driver driver, object loop):
+    cdef Receive result = Receive.__new__(Receive)
+    result._driver = driver
+    result._loop = loop
+    result._waiter = waiter(loop)
+    result.idle = True
+    return result
+
+
+cdef class Receive:
+    def __init__(self, Driver driver not None, loop):
+        self._driver = driver
+        self._loop = loop
+        self._waiter = waiter(loop)
+        self.idle = True
+
+    def send(self, value):
+        return self.__next__()
+
+    def throw(self, error, value=None, traceback=None):
+        self.close()
+        raise error if value is None else value
+
+    def close(self):
+        self._driver.forget_waiter(self._waiter)
+        self._waiter = waiter(self._loop)
+        self.idle = True
+
+    def __next__(self):
+        cdef dict event = self._driver.next_event()
+        cdef Waiter one
+        if event is not None:
+            self.idle = True
+            # Without a traceback, which nobody sees.
+            PyErr_SetObject(PyExc_StopIteration, <PyObject *>event)
+            raise StopIteration
+        one = self._waiter
+        one.is_done = one.is_cancelled = False
+        one._asyncio_future_blocking = True
+        self._driver.await_event(one)
+        return one
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
         return self
 
 
@@ -322,6 +441,7 @@ YIELD = _SharedYield()
 
 Coroutine.register(Driver)
 Coroutine.register(Ready)
+Coroutine.register(Receive)
 Coroutine.register(Yield)
 
 

@@ -397,7 +397,7 @@ cdef class Socket:
             count += 1
         if total <= RELEASE_SIZE:
             return io_send_parts(number, vector, count)
-        # What is sent can't go away meanwhile: the loop's thread is here, and nobody else changes the list.
+        # What is sent can't go away meanwhile: nobody else changes the list.
         self.sending = True
         with nogil:
             sent = io_send_parts(number, vector, count)

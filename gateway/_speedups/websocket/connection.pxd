@@ -1,4 +1,4 @@
-from gateway._speedups.http.fields cimport encode_fields, response_block
+from gateway._speedups.http.fields cimport encode_fields
 from gateway._speedups.http.limits cimport Limits, Timeouts
 from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text
@@ -28,10 +28,11 @@ from gateway._speedups.websocket.handshake cimport (
 
 cimport cython
 
-cdef int ABNORMAL_CLOSURE, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
+cdef int ABNORMAL_CLOSURE, DROP_SWITCHING, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
 cdef int BINARY, CLOSE, CONTINUATION, DONE, PING, PONG, RSV1, TEXT
 cdef int OPENING, OPEN, CLOSING, LINGER, CLOSED
 cdef Py_ssize_t JOIN_SIZE, CORK_SIZE, SMALL_PIECE
+cdef int BURST
 cdef double RESTART_SPREAD
 
 
@@ -97,6 +98,7 @@ cdef class WebSocketConnection(Connection):
     cpdef bint lingering(self) except -1
     cpdef str describe(self)
 
+    @cython.locals(burst=int)
     cdef int run(self) except -1
     @cython.locals(limit=cython.longlong)
     cdef bint full(self) except -1

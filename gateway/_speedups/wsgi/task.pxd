@@ -41,14 +41,13 @@ cdef class WSGITask(ApplicationCall):
     cdef list waiters
     cdef Spool spool
     cdef readonly HTTPStream stream
-    cdef long long budget, pending, unsent, taken, offset, count
+    cdef long long budget, pending, unsent, rest, taken, offset, count
     cdef double began, queued_at
     cdef bint head_sent, file_begun, posted, deferred, sent_ended
     cdef bint content_ended, brimful, wants, closed, inline, suspended
     cdef readonly int state
     cdef int descriptor, failure
     cdef list hints, parts, content
-    cdef bytes rest
 
     @cython.locals(head=RequestHead, service=Service, limits=Limits)
     cdef int assign(self, WSGIHandler handler, HTTPStream stream) except -1
@@ -73,7 +72,7 @@ cdef class WSGITask(ApplicationCall):
     @cython.locals(stream=HTTPStream)
     cpdef int writable(self) except -1
     @cython.locals(stream=HTTPStream, hints=list, parts=list, ended=bint, failed=int, taken=cython.longlong,
-                   wants=bint, count=cython.longlong, block=FieldBlock, rest=bytes, sent_ended=bint)
+                   wants=bint, count=cython.longlong, block=FieldBlock, rest=cython.longlong, sent_ended=bint)
     cpdef int step(self) except -1
     @cython.locals(trailers=bint, last="Py_ssize_t", index="Py_ssize_t", data=bytes)
     cdef int send_parts(self, HTTPStream stream, list parts, bint ended) except -1
@@ -90,7 +89,7 @@ cdef class WSGITask(ApplicationCall):
     cpdef int deliver(self, bytes data, bint last) except -1
     @cython.locals(size="Py_ssize_t", posted=bint, urgent=bint, gone=bint)
     cdef int hand_over(self, bytes data, bint last) except -1
-    @cython.locals(stream=HTTPStream, rest=bytes)
+    @cython.locals(stream=HTTPStream, left="Py_ssize_t")
     cdef bint send_now(self, bytes data, bint last) except -1
     cdef int wait_for_room(self) except -1
     cdef bint may_have_trailers(self) except -1

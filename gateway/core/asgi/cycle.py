@@ -130,12 +130,12 @@ class ASGICycle(Driver):
 
     def receive_event(self):
         """The next event (ASGI HTTP specification, "Request" and "Disconnect")."""
+        if self.burst > BURST:
+            return self.later()
         message = self.next_event()
         if message is None:
             return self.wait_event()
         self.burst += MESSAGE_COST
-        if self.burst > BURST:
-            return self.later(message)
         return ready(message)
 
     def send_event(self, message):
@@ -261,11 +261,12 @@ class ASGICycle(Driver):
             if message is not None:
                 return message
 
-    async def later(self, message):
-        """Give way, then hand out `message`."""
+    async def later(self):
+        """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""
         self.burst = 0
         await YIELD
-        return message
+        message = self.next_event()
+        return message if message is not None else await self.wait_event()
 
     def wait(self):
         """A future that the next change of the exchange resolves."""
@@ -274,6 +275,8 @@ class ASGICycle(Driver):
         if self.waiters is None:
             self.waiters = [waiter]
         else:
+            # Less those that were cancelled: an application may ask again and again whether the client is there.
+            self.waiters = [other for other in self.waiters if not other.done()]
             self.waiters.append(waiter)
         return waiter
 

@@ -11,7 +11,7 @@ from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_dis
 from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, NORMAL_CLOSURE
 from ..http.fields import response_block
 from ..http.websocket import WebSocketStream
-from ..kernels.driver import READY, YIELD, Driver, Yield, ready, waiter
+from ..kernels.driver import READY, YIELD, Driver, Receive, Waiter, Yield, ready, receive, waiter
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
@@ -26,7 +26,19 @@ class WebSocketCycle(Driver):
     still runs.
     """
 
-    __slots__ = ("burst", "connected", "cycles", "denied", "log", "loop", "receivers", "senders", "stream")
+    __slots__ = (
+        "burst",
+        "connected",
+        "cycles",
+        "denied",
+        "log",
+        "loop",
+        "receiver",
+        "receivers",
+        "receiving",
+        "senders",
+        "stream",
+    )
 
     def __init__(self, loop: object, log: object, cycles: set, stream: WebSocketStream) -> None:
         self.loop = loop
@@ -37,7 +49,10 @@ class WebSocketCycle(Driver):
         self.connected = False
         self.denied = False
         self.burst = 0
-        # Who waits, or None: a list of Waiters.
+        # What `receive` gives when there is nothing yet, used again and again.
+        self.receiving: Receive | None = None
+        # Who waits, or None: the first, and a list of others; a list of Waiters.
+        self.receiver: Waiter | None = None
         self.receivers: list | None = None
         self.senders: list | None = None
 
@@ -45,12 +60,16 @@ class WebSocketCycle(Driver):
 
     def receive_event(self):
         """The next event."""
+        if self.burst > BURST:
+            return self.later()
         message = self.next_event()
         if message is None:
-            return self.wait_event()
+            receiving = self.receiving
+            if receiving is None or not receiving.idle:
+                receiving = self.receiving = receive(self, self.loop)
+            receiving.idle = False
+            return receiving
         self.burst += MESSAGE_COST
-        if self.burst > BURST:
-            return self.later(message)
         return ready(message)
 
     def send_event(self, message):
@@ -66,8 +85,10 @@ class WebSocketCycle(Driver):
             data = event.get("text")
             if data is None:
                 data = event.get("bytes")
-            if type(data) is not str and type(data) is not bytes:
-                data = as_message(data)
+                if type(data) is not bytes:
+                    data = as_bytes(data)
+            elif type(data) is not str:
+                data = as_text(data, kind)
             self.check_open(kind)
             self.burst += len(data) + MESSAGE_COST
             stream.send_message(data)
@@ -128,27 +149,30 @@ class WebSocketCycle(Driver):
         code = NORMAL_CLOSURE if error is None else INTERNAL_ERROR
         if error is not None and not cancelled and not (stream.disconnected and caused_by_disconnect(error)):
             self.log.error("Exception in ASGI application", exc_info=error)
-        if not stream.disconnected:
-            if stream.accepted:
-                if not stream.closed:
-                    stream.close(code, "")
-            else:
-                self.unanswered(error)
+        if not stream.accepted:
+            self.unanswered(error)
+        elif not stream.disconnected and not stream.closed:
+            stream.close(code, "")
         self.wake_senders()
         self.wake_receivers()
-        # The two refer to each other; without this every WebSocket would be left to the garbage collector.
+        # They refer to each other; without this every WebSocket would be left to the garbage collector.
         stream.responder = None
+        self.receiving = None
         return 0
 
     def unanswered(self, error: object) -> int:
         """The application has ended without an answer to the handshake, or not with a whole one. Returns 0."""
-        exchange = self.stream.exchange
+        stream = self.stream
+        exchange = stream.exchange
         if not exchange.response_complete:
-            if error is None:
+            if error is None and not stream.disconnected:
                 what = "completing response" if exchange.response_started else "completing handshake"
                 self.log.error("ASGI callable returned without %s.", what)
+            # A client that has closed its sending half counts as gone, and may be there all the same.
             exchange.fail(500)
         exchange.responder = None
+        # What the application has left running gets nowhere any more.
+        stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 
     # Receiving.
@@ -167,35 +191,45 @@ class WebSocketCycle(Driver):
             return {"type": "websocket.receive", "bytes": message}
         if stream.disconnected:
             return {"type": "websocket.disconnect", "code": stream.code, "reason": stream.reason}
-        if self.denied and stream.exchange.response_complete:
+        if self._ended or (self.denied and stream.exchange.response_complete):
             return {"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE, "reason": ""}
         return None
 
-    async def wait_event(self):
-        """Wait for the next event."""
-        while True:
-            self.burst = 0
-            one = waiter(self.loop)
-            if self.receivers is None:
-                self.receivers = [one]
-            else:
-                self.receivers.append(one)
-            await one
-            message = self.next_event()
-            if message is not None:
-                return message
+    def await_event(self, one: Waiter) -> int:
+        """Wake `one` when there is an event. Returns 0."""
+        self.burst = 0
+        if self.receiver is None:
+            self.receiver = one
+        elif self.receivers is None:
+            self.receivers = [one]
+        else:
+            self.receivers.append(one)
+        return 0
 
-    async def later(self, message):
-        """Give way, then hand out `message`."""
+    def forget_waiter(self, one: Waiter) -> int:
+        """It does not wait any longer. Returns 0."""
+        if self.receiver is one:
+            self.receiver = None
+        elif self.receivers is not None and one in self.receivers:
+            self.receivers.remove(one)
+        return 0
+
+    async def later(self):
+        """Give way, then hand out the next event: not one that was taken before, and is lost with a cancelled wait."""
         self.burst = 0
         await YIELD
-        return message
+        message = self.next_event()
+        return message if message is not None else await receive(self, self.loop)
 
     def wake_receivers(self) -> int:
         """Let everybody who waits in `receive` look again, at once. Returns 0."""
+        first = self.receiver
         waiters = self.receivers
+        self.receiver = None
+        self.receivers = None
+        if first is not None:
+            self.drive(first)
         if waiters is not None:
-            self.receivers = None
             for one in waiters:
                 one.wake_now()
         return 0
@@ -213,12 +247,9 @@ class WebSocketCycle(Driver):
     def close_websocket(self, event: dict) -> int:
         """websocket.close. Returns 0."""
         stream = self.stream
-        code = event.get("code")
-        if code is None:
-            code = NORMAL_CLOSURE
         if stream.accepted:
             self.check_open("websocket.close")
-            stream.close(code, event.get("reason") or "")
+            stream.close(as_code(event.get("code")), as_text(event.get("reason") or "", "websocket.close"))
         else:
             # "If this is sent before the socket is accepted, the server must close with a HTTP 403 error code".
             self.deny("websocket.http.response.start", {"status": 403, "headers": FORBIDDEN_FIELDS})
@@ -265,7 +296,9 @@ class WebSocketCycle(Driver):
     def can_send(self) -> bool:
         """Whether there is nothing that `send` has to wait for."""
         stream = self.stream
-        if stream.accepted or stream.disconnected:
+        if stream.disconnected:
+            return True
+        if stream.accepted:
             return stream.writable or stream.closed
         exchange = stream.exchange
         return exchange.writable or exchange.response_complete
@@ -275,10 +308,7 @@ class WebSocketCycle(Driver):
         while not self.can_send():
             self.burst = 0
             one = waiter(self.loop)
-            if self.senders is None:
-                self.senders = [one]
-            else:
-                self.senders.append(one)
+            self.senders = with_waiter(self.senders, one)
             await one
         stream = self.stream
         if stream.disconnected and not stream.closed:
@@ -315,10 +345,33 @@ def websocket_scope(stream: WebSocketStream, base: dict, state: dict | None) -> 
     return scope
 
 
-def as_message(data: object) -> object:
-    """A message that is neither str nor bytes as one of them. Raises TypeError when there is none in it."""
-    if isinstance(data, (bytearray, memoryview, bytes)):
+def with_waiter(waiters: list | None, one: Waiter) -> list:
+    """`waiters` and `one`, less those that nobody waits for any more: of one that is cancelled nobody else hears."""
+    if waiters is None:
+        return [one]
+    left = [other for other in waiters if not other.done()]
+    left.append(one)
+    return left
+
+
+def as_bytes(data: object) -> bytes:
+    """The bytes of a message, given as something else than `bytes`. Raises TypeError for what has none."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
+    raise TypeError(f"'websocket.send' needs a 'text' of type str, or 'bytes', not {type(data).__name__}")
+
+
+def as_text(data: object, kind: str) -> str:
+    """A str, or an instance of a subclass, as the former: what it holds, not what it says it is. Raises TypeError."""
     if isinstance(data, str):
-        return str(data)
-    raise TypeError(f"'websocket.send' needs a text of type str, or bytes, not {type(data).__name__}")
+        return str.__str__(data)
+    raise TypeError(f"the text of {kind!r} must be a str, not {type(data).__name__}")
+
+
+def as_code(code: object) -> int:
+    """A close code, 1000 where there is none; 0, which is refused, for what no Close frame has room for."""
+    if code is None:
+        return NORMAL_CLOSURE
+    if not isinstance(code, int):
+        raise TypeError(f"the code of 'websocket.close' must be an integer, not {type(code).__name__}")
+    return int(code) if 0 <= code <= 65535 else 0

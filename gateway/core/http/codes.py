@@ -25,6 +25,8 @@ FRAMING_NONE = 3
 # Known response fields (F_ bits) that are left out of what the application gives.
 # Fields about the connection are ours to write: PEP 3333 "Other HTTP Features", RFC 9110 7.6.1, 7.8.
 DROP_RESPONSE = F_CONNECTION | F_KEEP_ALIVE | F_PROXY_CONNECTION | F_TRANSFER_ENCODING | F_UPGRADE | F_TE
+# RFC 9110 8.6: and a response that switches protocols has no length.
+DROP_SWITCHING = DROP_RESPONSE | F_CONTENT_LENGTH
 # RFC 9110 6.5.1: framing, routing and the like must not stand in a trailer section.
 DROP_TRAILERS = DROP_RESPONSE | F_CONTENT_LENGTH | F_HOST | F_TRAILER
 

@@ -244,35 +244,35 @@ class HTTPStream(Stream):
             self.end_content(data)
         return 0
 
-    def send_now(self, data: bytes, more: bool) -> object:
+    def send_now(self, data: bytes, more: bool) -> int:
         """From a worker thread: send a part of the content at once, past the loop.
 
-        Returns the bytes, encoded, that the client did not take, or None if nothing was done: then `send_body` has to
-        do it, on the loop. Otherwise `complete_send` has to, at the latest after the last part.
+        Returns how many bytes, encoded, the client did not take, or -1 if nothing was done: then `send_body` has to
+        do it, on the loop. Otherwise `complete_send` has to follow, at the latest after the last part.
         """
         if self.disconnected or not self.response_started or self.content_done or self.expect_trailers:
-            return None
+            return -1
         size = len(data)
         if self.no_content:
             if self.head_sent or more:
-                return None
+                return -1
         elif self.response_length >= 0:
             room = self.response_length - self.body_sent
             if size > room or (size < room and not more):
-                return None
-        rest = self.connection.send_now(self, data, more)
-        if rest is not None:
+                return -1
+        left = self.connection.send_now(self, data, more)
+        if left >= 0:
             if not self.no_content:
                 self.body_sent += size
             if not more:
                 self.content_done = True
-        return rest
+        return left
 
-    def complete_send(self, rest: bytes, ended: bool) -> int:
+    def complete_send(self, ended: bool) -> int:
         """Send what is left of what `send_now` was given; with `ended` that was the last part. Returns 0."""
         if ended:
             self.response_complete = True
-        self.connection.complete_send(self, rest, ended)
+        self.connection.complete_send(self, ended)
         return 0
 
     def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> int:

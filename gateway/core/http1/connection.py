@@ -27,10 +27,10 @@ from ..kernels.fields import F_DATE, F_SERVER, encode_head
 from ..kernels.grammar import DONE, NEED_DATA
 from ..kernels.head import EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE, RequestHead
 from .content import RequestContent
-from .output import ResponseOutput
+from .output import ResponseOutput, total
 from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, SWITCHED, allowed
 
-# Bytes of content that a thread may send past the loop: no more than it may send without giving up the GIL.
+# Bytes of content up to which a thread sends it in one piece with its head, without giving up the GIL.
 SEND_NOW_SIZE = 32768
 # Bytes of an unfinished line that arrive before the head is looked at again.
 PARSE_STEP = 1024
@@ -564,44 +564,58 @@ class HTTP1Connection(Connection):
             self.response_done(current)
         return 0
 
-    def send_now(self, stream: Stream, data: bytes, more: bool) -> object:
+    def send_now(self, stream: Stream, data: bytes, more: bool) -> int:
         """From a worker thread: send a part of the content, behind the head if that is still held.
 
-        Returns the bytes that the peer did not take, or None if it has to be done on the loop. Until `complete_send`
-        nothing of the connection's state is changed but what keeps it from sending something else.
+        Returns how many bytes the peer did not take, or -1 if it has to be done on the loop. Until `complete_send`
+        nothing of the connection's state is changed but what keeps it from sending something else: with the request
+        complete and its response begun, the loop sends nothing of its own.
         """
         current = self.stream
         transport = self.transport
-        if stream is not current or len(data) > SEND_NOW_SIZE or transport.buffered() or self.writing_paused:
-            return None
-        if not self.content.complete():
-            return None
+        if stream is not current or transport.buffered() or self.writing_paused or not self.content.complete():
+            return -1
         output = self.output
+        large = len(data) > SEND_NOW_SIZE
         first = not current.head_sent
+        text = b""
+        parts = None
         if first:
             close = self.close_after or self.service.draining
-            text = output.compose(current, self.service, data, not more, -1, close)
-        else:
-            text = output.framed(data, not more)
-            if not text:
-                return b""
-        taken = transport.send_now(text)
-        if taken < 0:
-            return None
-        output.written += taken
-        if first:
+            if large:
+                text = output.encode(current, self.service, data, not more, -1, close)
+            else:
+                text = output.compose(current, self.service, data, not more, -1, close)
+            # Before the GIL is given up.
             current.head_sent = True
-            if output.closes:
-                self.close_after = True
+        elif not large:
+            text = output.framed(data, not more)
+        size = len(text)
+        taken = 0
+        if large:
+            parts = [text] if first and output.joined else output.parts(text, data, not more)
+            size = total(parts)
+            taken = transport.send_parts_now(parts)
+        elif size:
+            taken = transport.send_now(text)
+        if taken < 0:
+            if first:
+                current.head_sent = False
+            return -1
+        output.written += taken
+        if first and output.closes:
+            self.close_after = True
         if not more and self.service.access_log is not None:
             current.finished = monotonic()
         current.urgent = self.close_after or self.peer_eof or self.input.available() > 0
-        return text[taken:] if taken < len(text) else b""
+        if taken < size:
+            output.left = [text] if parts is None else parts
+            output.left_from = taken
+        return size - taken
 
-    def complete_send(self, stream: Stream, rest: bytes, ended: bool) -> int:
+    def complete_send(self, stream: Stream, ended: bool) -> int:
         """On the loop: go on where `send_now` has stopped. Returns 0."""
-        if rest:
-            self.output.write(rest)
+        self.output.send_left()
         if ended:
             self.response_done(self.stream)
         return 0

@@ -24,7 +24,8 @@ class ResponseOutput:
     """One connection's output.
 
     `framing` is that of the current response. `file_active` tells that the transport is sending a file, during which
-    nothing else can be sent.
+    nothing else can be sent. `left` is what a thread has sent in part: the parts, of which the first `left_from` bytes
+    are out.
     """
 
     __slots__ = (
@@ -35,6 +36,8 @@ class ResponseOutput:
         "file_size",
         "framing",
         "joined",
+        "left",
+        "left_from",
         "pending",
         "transport",
         "written",
@@ -47,6 +50,8 @@ class ResponseOutput:
         self.joined = False
         self.file_active = False
         self.file_size = 0
+        self.left: list | None = None
+        self.left_from = 0
         # Bytes handed to the transport, and those that the peer was last seen to have taken.
         self.written = 0
         self.acked = 0
@@ -155,13 +160,26 @@ class ResponseOutput:
 
     def frame(self, before: bytes, data: bytes, last: bool) -> int:
         """Write `before`, then `data`, which is large, in the response's framing; `last` ends it. Returns 0."""
-        after = b""
-        if self.framing == FRAMING_CHUNKED:
-            before += chunk_head(len(data))
-            after = b"\r\n" + LAST_CHUNK if last else b"\r\n"
-        self.written += len(before) + len(data) + len(after)
+        parts = self.parts(before, data, last)
+        self.written += total(parts)
         self.pending = True
-        self.transport.write_parts([before, data, after])
+        self.transport.write_parts(parts)
+        return 0
+
+    def parts(self, before: bytes, data: bytes, last: bool) -> list:
+        """`before`, then `data`, which is large, in the response's framing; `last` ends it."""
+        if self.framing != FRAMING_CHUNKED:
+            return [before, data]
+        return [before + chunk_head(len(data)), data, b"\r\n" + LAST_CHUNK if last else b"\r\n"]
+
+    def send_left(self) -> int:
+        """On the loop: go on with what a thread has sent in part. Returns 0."""
+        parts = self.left
+        if parts is not None:
+            self.left = None
+            self.written += total(parts) - self.left_from
+            self.pending = True
+            self.transport.write_rest(parts, self.left_from)
         return 0
 
     def end(self, trailers: FieldBlock) -> int:
@@ -226,4 +244,13 @@ class ResponseOutput:
             stream.body_sent -= self.file_size - self.transport.file_progress()
         self.pending = False
         self.file_active = False
+        self.left = None
         return 0
+
+
+def total(parts: list) -> int:
+    """Bytes in all elements of `parts`."""
+    size = 0
+    for part in parts:
+        size += len(part)
+    return size

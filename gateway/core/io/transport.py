@@ -9,8 +9,9 @@ Rule 3: what a connection raises is logged, and ends that connection only.
 What is received is parsed where it was received: the connection's input borrows the poller's buffer, and copies what
 it could not consume. Where much arrives at once, it is received into memory of its own, which is never copied.
 
-Only the loop's thread changes anything here. `send_now` is for the others: it looks, sends, and leaves the rest to
-them.
+Only the loop's thread changes anything here. `send_now` and `send_parts_now` are for the others: they look, send, and
+leave the rest to it. The latter gives up the GIL. Then the loop may do all but write, and find out that the connection
+is over: `lost`, which waits for the thread, comes before the descriptor is closed.
 """
 
 from errno import EAGAIN, ECONNRESET, EINVAL, EIO, ENOSYS, ENOTSOCK, EOPNOTSUPP, EOVERFLOW, ESPIPE
@@ -173,13 +174,19 @@ class SocketTransport(Transport):
             sent = self._sent(self._socket.send_parts(parts, 0, 0))
             if sent < 0:
                 return 0
+        return self.write_rest(parts, sent)
+
+    def write_rest(self, parts: list, taken: int) -> int:
+        """Queue what is left of `parts` when the first `taken` bytes of them are out. Returns 0."""
+        if self._doomed or self._closing or self._shut:
+            return 0
         for part in parts:
             size = len(part)
-            if sent >= size:
-                sent -= size
+            if taken >= size:
+                taken -= size
             else:
-                self._push(part, sent)
-                sent = 0
+                self._push(part, taken)
+                taken = 0
         return self._brake() if self._size else 0
 
     def send_now(self, data: bytes) -> int:
@@ -190,6 +197,16 @@ class SocketTransport(Transport):
         if socket is None or socket.sending or len(data) > RELEASE_SIZE:
             return -1
         sent = socket.send(data, 0)
+        return sent if sent > 0 else 0
+
+    def send_parts_now(self, parts: list) -> int:
+        """The same for several, of any size."""
+        if not self.threadsafe or self._size or self._doomed or self._closing or self._shut or not self._idle():
+            return -1
+        socket = self._socket
+        if socket is None or socket.sending:
+            return -1
+        sent = socket.send_parts(parts, 0, 0)
         return sent if sent > 0 else 0
 
     def buffered(self) -> int:
@@ -309,7 +326,6 @@ class SocketTransport(Transport):
         if self._watched:
             self._hub.watch(self, socket.number, self._watched, 0)
             self._watched = 0
-        socket.close()
         self._hub.transports.discard(self)
         connection = self.connection
         self.connection = None
@@ -320,6 +336,8 @@ class SocketTransport(Transport):
                 connection.lost(reason)
             except Exception:
                 self._hub.log.exception("Internal error: ending a connection failed")
+        # Not before a thread that was sending is through.
+        socket.close()
         return 0
 
     # Parts of the above.

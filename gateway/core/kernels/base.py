@@ -42,7 +42,7 @@ class Clock:
 class Transport:
     """Where a connection writes, and the brake it has on its peer.
 
-    All methods but `send_now` are the loop's. `threadsafe`: whether `send_now` is to be tried at all.
+    All methods but `send_now` and `send_parts_now` are the loop's. `threadsafe`: whether these are to be tried at all.
     """
 
     __slots__ = ()
@@ -67,6 +67,18 @@ class Transport:
         without a Python call in between, so that it can't interleave with the loop.
         """
         return -1
+
+    def send_parts_now(self, parts: list) -> int:
+        """The same for several, of any size, during which the GIL may be released.
+
+        The caller sees to it that the loop writes nothing meanwhile. It may abort, but `Connection.lost`, which is
+        told before the descriptor is closed, has to wait for the end of this call.
+        """
+        return -1
+
+    def write_rest(self, parts: list, taken: int) -> int:
+        """Queue what is left of `parts` when the first `taken` bytes of them are out. Returns 0."""
+        raise NotImplementedError
 
     def buffered(self) -> int:
         """Bytes queued here that the operating system has not taken yet."""
@@ -192,15 +204,16 @@ class Connection:
         """Send a part of the body; `more` False ends the response. Returns 0."""
         raise NotImplementedError
 
-    def send_now(self, stream: "Stream", data: bytes, more: bool) -> object:
+    def send_now(self, stream: "Stream", data: bytes, more: bool) -> int:
         """From a worker thread: send a part of the body, which may leave at once, past the loop.
 
-        Returns the bytes, encoded, that the peer did not take, or None if nothing was done. The caller sees to it that
-        the stream is not disconnected meanwhile; `complete_send` has to follow, at the latest after the last part.
+        Returns how many bytes, encoded, the peer did not take, or -1 if nothing was done. The caller sees to it that
+        the stream's disconnecting waits meanwhile. `complete_send` has to follow: before anything else is sent if
+        bytes are left, and at the latest after the last part.
         """
-        return None
+        return -1
 
-    def complete_send(self, stream: "Stream", rest: bytes, ended: bool) -> int:
+    def complete_send(self, stream: "Stream", ended: bool) -> int:
         """Send what is left of what `send_now` was given; with `ended` that was the last part. Returns 0."""
         raise NotImplementedError
 

@@ -52,7 +52,9 @@ class Driver(Responder):
     `task` is the task while the coroutine runs; None before `start` returns and after the end.
     """
 
-    __slots__ = ("_coroutine", "_ended", "task")
+    __slots__ = ("_awaited", "_coroutine", "_ended", "_left", "task")
+
+    _awaited: "Waiter | None"
 
     def __new__(cls, *arguments: object, **options: object) -> "Driver":
         # Here, so that a subclass may go without `__init__`.
@@ -60,6 +62,9 @@ class Driver(Responder):
         self._coroutine: Any = None
         self._ended = False
         self.task: asyncio.Task[None] | None = None
+        # The Waiter that the coroutine waits for; what `drive` has left for the task: (yielded, raised).
+        self._awaited = None
+        self._left: tuple[Any, BaseException | None] | None = None
         return self
 
     def start(self, coroutine: Any, context: Context | None, options: dict[str, Any]) -> "asyncio.Task[None]":
@@ -81,12 +86,82 @@ class Driver(Responder):
         """The coroutine has ended: returned (None), raised or was cancelled. Called once. Returns 0."""
         raise NotImplementedError
 
+    def next_event(self) -> dict[str, Any] | None:
+        """The next event, or None, for a `Receive`."""
+        raise NotImplementedError
+
+    def await_event(self, one: "Waiter") -> int:
+        """A `Receive` waits: wake `one` when there is an event. Returns 0."""
+        raise NotImplementedError
+
+    def forget_waiter(self, one: "Waiter") -> int:
+        """It does not wait any longer. Returns 0."""
+        raise NotImplementedError
+
+    def drive(self, one: "Waiter") -> int:
+        """Have whoever waits for `one` go on, as `one.wake_now` does, but at less cost. Returns 0.
+
+        Where that is our coroutine, it runs in the name of its task while the task itself goes on waiting for `one`,
+        and nearly always that is what the coroutine comes back to. The task makes a step where it does not.
+        """
+        task = self.task
+        context = one.context
+        if one is not self._awaited or one.callback is None or one.is_done or context is None or task is None:
+            return one.wake_now()
+        loop = one.loop
+        if asyncio.current_task(loop) is not None:
+            return one.wake()
+        one.is_done = one.driven = True
+        item: Any = None
+        error: BaseException | None = None
+        asyncio.tasks._enter_task(loop, task)  # noqa: SLF001
+        try:
+            item = context.run(self.send, None)
+        except BaseException as raised:
+            # The coroutine has ended.
+            error = raised
+        finally:
+            asyncio.tasks._leave_task(loop, task)  # noqa: SLF001
+        cancelled = one.cancelled_late
+        one.driven = one.cancelled_late = False
+        if item is one:
+            one._asyncio_future_blocking = False  # noqa: SLF001
+            if cancelled:
+                one.cancel(one.message)
+            return 0
+        if cancelled and item is None and error is None:
+            # It gave way to others, and has to hear of it when it goes on.
+            one.is_cancelled = True
+        else:
+            self._left = (item, error)
+            error = None
+        callback = one.callback
+        one.callback = None
+        context.run(callback, one)
+        if cancelled and asyncio.isfuture(item):
+            item.cancel(one.message)
+        return 0
+
     # The coroutine protocol, for asyncio's Task.
 
     def send(self, value: object) -> object:
         """Make one step. What the coroutine yields is for the task."""
+        if self._left is not None:
+            item, error = self._left
+            self._left = None
+            if error is not None:
+                try:
+                    raise error
+                finally:
+                    # Its traceback has this frame.
+                    error = None
+            return item
+        self._awaited = None
         try:
-            return self._coroutine.send(value)
+            item = self._coroutine.send(value)
+            if type(item) is Waiter:
+                self._awaited = item
+            return item
         except StopIteration:
             self._end(None)
         except (asyncio.CancelledError, KeyboardInterrupt) as error:
@@ -101,6 +176,7 @@ class Driver(Responder):
 
     def throw(self, error: Any, value: Any = None, traceback: Any = None) -> object:
         """Make one step by raising an exception where the coroutine waits."""
+        self._awaited = None
         try:
             return self._coroutine.throw(error if value is None else value)
         except StopIteration:
@@ -224,71 +300,88 @@ class Waiter:
     handed out: of what futures do it does what a Task asks for.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop", "_message")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "callback",
+        "cancelled_late",
+        "context",
+        "driven",
+        "is_cancelled",
+        "is_done",
+        "loop",
+        "message",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._asyncio_future_blocking = False
-        self._callback: Callable[[Any], object] | None = None
-        self._context: Context | None = None
-        self._done = False
-        self._cancelled = False
-        self._message: object = None
+        self.callback: Callable[[Any], object] | None = None
+        self.context: Context | None = None
+        self.is_done = False
+        self.is_cancelled = False
+        self.message: object = None
+        # Whether `Driver.drive` is going on from it; whether the task was cancelled meanwhile.
+        self.driven = False
+        self.cancelled_late = False
 
     def wake(self) -> int:
         """Have the task go on in the next turn of the loop. Returns 0."""
-        if not self._done:
-            self._done = True
-            if self._callback is not None:
-                self._loop.call_soon(self._callback, self, context=self._context)
-                self._callback = None
+        if not self.is_done:
+            self.is_done = True
+            if self.callback is not None:
+                self.loop.call_soon(self.callback, self, context=self.context)
+                self.callback = None
         return 0
 
     def wake_now(self) -> int:
         """Have the task make its next step before this returns; in the next turn where another task runs. Returns 0."""
-        if self._callback is None or self._context is None or asyncio.current_task(self._loop) is not None:
+        if self.callback is None or self.context is None or asyncio.current_task(self.loop) is not None:
             return self.wake()
-        if not self._done:
-            self._done = True
-            callback = self._callback
-            self._callback = None
-            self._context.run(callback, self)
+        if not self.is_done:
+            self.is_done = True
+            callback = self.callback
+            self.callback = None
+            self.context.run(callback, self)
         return 0
 
     # What asyncio's Task asks of a future.
 
     def done(self) -> bool:
-        return self._done
+        return self.is_done
 
     def cancelled(self) -> bool:
-        return self._cancelled
+        return self.is_cancelled
 
     def result(self) -> None:
-        if self._cancelled:
-            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
+        if self.is_cancelled:
+            raise asyncio.CancelledError(*(() if self.message is None else (self.message,)))
 
     def cancel(self, msg: object = None) -> bool:
-        if self._done:
+        if self.driven:
+            self.cancelled_late = True
+            self.message = msg
+            return True
+        if self.is_done:
             return False
-        self._cancelled = True
-        self._message = msg
+        self.is_cancelled = True
+        self.message = msg
         self.wake()
         return True
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
+        return self.loop
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        self._callback = callback
-        self._context = context
-        if self._done:
-            self._done = False
+        self.callback = callback
+        self.context = context
+        if self.is_done:
+            self.is_done = False
             self.wake()
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
-        found = self._callback is not None and self._callback == callback
+        found = self.callback is not None and self.callback == callback
         if found:
-            self._callback = None
+            self.callback = None
         return int(found)
 
     def __await__(self) -> "Iterator[object]":
@@ -298,7 +391,7 @@ class Waiter:
         return self
 
     def __next__(self) -> object:
-        if self._done:
+        if self.is_done:
             raise StopIteration
         self._asyncio_future_blocking = True
         return self
@@ -309,6 +402,55 @@ def waiter(loop: asyncio.AbstractEventLoop) -> Waiter:
     return Waiter(loop)
 
 
+class Receive:
+    """What `receive` gives when there is no event yet: it waits for the next one of `driver`.
+
+    Good for one `await` at a time; `idle` afterwards, and then for another.
+    """
+
+    __slots__ = ("_driver", "_loop", "_waiter", "idle")
+
+    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop) -> None:
+        self._driver = driver
+        self._loop = loop
+        self._waiter = Waiter(loop)
+        self.idle = True
+
+    def send(self, value: object) -> object:
+        return self.__next__()
+
+    def throw(self, error: Any, value: Any = None, traceback: Any = None) -> object:
+        self.close()
+        raise error if value is None else value
+
+    def close(self) -> None:
+        self._driver.forget_waiter(self._waiter)
+        self._waiter = Waiter(self._loop)
+        self.idle = True
+
+    def __next__(self) -> object:
+        event = self._driver.next_event()
+        if event is not None:
+            self.idle = True
+            raise StopIteration(event)
+        one = self._waiter
+        one.is_done = one.is_cancelled = False
+        one._asyncio_future_blocking = True  # noqa: SLF001
+        self._driver.await_event(one)
+        return one
+
+    def __iter__(self) -> "Iterator[object]":
+        return self
+
+    def __await__(self) -> "Iterator[object]":
+        return self
+
+
+def receive(driver: Driver, loop: asyncio.AbstractEventLoop) -> Receive:
+    """A `Receive` of `driver`, whose task is one of `loop`."""
+    return Receive(driver, loop)
+
+
 READY: Ready[None] = Ready(None)
 """Shared: never suspends, gives None."""
 
@@ -317,6 +459,7 @@ YIELD = _SharedYield()
 
 Coroutine.register(Driver)
 Coroutine.register(Ready)
+Coroutine.register(Receive)
 Coroutine.register(Yield)
 
 

@@ -19,8 +19,8 @@ from random import random
 
 from gateway.errors import RemoteProtocolError
 
-from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
-from ..http.fields import encode_fields, response_block
+from ..http.codes import ABNORMAL_CLOSURE, DROP_SWITCHING, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
+from ..http.fields import encode_fields
 from ..http.limits import Limits, Timeouts
 from ..http.service import Service, peer_name
 from ..http.status import error_text
@@ -58,6 +58,8 @@ JOIN_SIZE = 65536
 CORK_SIZE = 65536
 # Bytes of a piece below which it is not worth an object of its own.
 SMALL_PIECE = 4096
+# Frames, or pieces of them, that are handled before other connections get their turn.
+BURST = 256
 # Seconds over which the sockets of a process are closed when it stops, so that not all clients come back at once.
 RESTART_SPREAD = 1.0
 
@@ -226,12 +228,10 @@ class WebSocketConnection(Connection):
     def accept_websocket(self, stream: Stream, subprotocol: object, fields: object) -> int:
         """Complete the opening handshake (RFC 6455 4.2.2). Returns 0."""
         handshake = self.handshake
-        block = response_block(fields)
+        block = encode_fields(fields, DROP_SWITCHING)
         check_accept_fields(block)
         lines = switching_fields(handshake.key) + agreed_fields(handshake, subprotocol, self.extension)
         exchange = self.stream.exchange
-        self.stream.writable = exchange.writable
-        self.writing_paused = not exchange.writable
         exchange.connection.switch_protocols(exchange, lines, block, self)
         self.handshake = None
         return 0
@@ -239,6 +239,9 @@ class WebSocketConnection(Connection):
     def take_over(self, transport: Transport) -> int:
         """The opening handshake is complete, and the transport ours. Returns 0."""
         self.transport = transport
+        # Only now: the response to the handshake may have been what filled the queue.
+        self.stream.writable = self.stream.exchange.writable
+        self.writing_paused = not self.stream.writable
         self.state = OPEN
         interval = self.timeouts.websocket_ping
         if interval:
@@ -277,6 +280,7 @@ class WebSocketConnection(Connection):
         self.state = CLOSED
         self.service.connections -= 1
         self.forget()
+        self.input.clear()
         self.transport = None
         self.stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
@@ -314,8 +318,9 @@ class WebSocketConnection(Connection):
 
     def tick(self, now: float) -> int:
         """Check every deadline against `now`. Returns 0."""
-        if self.state == CLOSED:
+        if self.transport is None:
             return 0
+        # When it is CLOSED too: the transport closes once its output is taken.
         if self.stalled(now):
             self.abort()
             return 0
@@ -328,7 +333,11 @@ class WebSocketConnection(Connection):
             elif self.ping_at and now >= self.ping_at:
                 self.ping(now)
         if self.deadline and now >= self.deadline:
-            self.abort()
+            if self.transport.buffered():
+                # The client has yet to get our last frame; `stalled` gives up on one that takes nothing.
+                self.set_deadline(self.timeouts.websocket_close if self.state == CLOSING else self.timeouts.linger)
+            else:
+                self.abort()
         return 0
 
     def shutdown(self) -> int:
@@ -362,13 +371,19 @@ class WebSocketConnection(Connection):
         """Consume input until more is needed, or the application has to act first. Returns 0."""
         self.running = True
         self.braked = False
+        burst = 0
         try:
             while self.state <= CLOSING:
                 if self.full():
                     self.braked = True
                     break
+                if burst == BURST:
+                    self.braked = True
+                    self.schedule()
+                    break
                 if not self.read_frame():
                     break
+                burst += 1
         except RemoteProtocolError as error:
             self.fail(error.status, str(error))
         self.running = False
@@ -518,6 +533,7 @@ class WebSocketConnection(Connection):
                     # RFC 6455 5.5.3: the most recent one is all that has to be answered.
                     self.pong = payload
                 else:
+                    self.corked = self.input.available() > 0
                     self.write(encode_frame(PONG, payload, True, False))
         elif opcode == PONG:
             if self.pong_deadline and payload == self.ping_payload():
@@ -718,13 +734,12 @@ class WebSocketConnection(Connection):
 
     def abort(self) -> int:
         """Close now. Returns 0."""
-        if self.state != CLOSED:
-            self.forget()
-            self.state = CLOSED
-            self.deadline = 0.0
-            self.input.clear()
-            self.transport.abort()
-            self.stream.disconnect(ABNORMAL_CLOSURE, "")
+        self.forget()
+        self.state = CLOSED
+        self.deadline = 0.0
+        self.input.clear()
+        self.transport.abort()
+        self.stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 
     def set_deadline(self, seconds: float) -> int:

@@ -196,8 +196,8 @@ class WSGITask(ApplicationCall):
         self.offset = 0
         self.count = 0
         self.failure = 0
-        # Sent by the thread: what the client has not taken of it, and whether it was the end.
-        self.rest = b""
+        # Sent by the thread: how many bytes the client has not taken of it, and whether it was the end.
+        self.rest = 0
         self.sent_ended = False
         # From the loop: bytes applied that the transport still holds.
         self.unsent = 0
@@ -339,7 +339,7 @@ class WSGITask(ApplicationCall):
             self.parts = []
             self.pending = 0
             self.unsent = 0
-            self.rest = b""
+            self.rest = 0
         self.wake()
         self.close_file()
         self.stream = None
@@ -381,10 +381,10 @@ class WSGITask(ApplicationCall):
         hints = self.hints
         self.hints = None
         parts = self.parts
-        if parts:
-            self.parts = []
-            self.unsent += self.pending
-            self.pending = 0
+        # Even an empty list is left to the thread no longer: it goes on as soon as the lock is free.
+        self.parts = []
+        self.unsent += self.pending
+        self.pending = 0
         failed = self.failure
         ended = self.ended and not failed
         taken = self.taken
@@ -394,7 +394,7 @@ class WSGITask(ApplicationCall):
         count = self.count
         self.count = 0
         rest = self.rest
-        self.rest = b""
+        self.rest = 0
         sent_ended = self.sent_ended
         self.sent_ended = False
         self.lock.release()
@@ -408,7 +408,7 @@ class WSGITask(ApplicationCall):
                 for block in hints:
                     stream.send_informational(103, block)
             if rest or sent_ended:
-                stream.complete_send(rest, sent_ended)
+                stream.complete_send(sent_ended)
             if parts or count:
                 self.send_parts(stream, parts, ended and not count)
             if count:
@@ -533,8 +533,8 @@ class WSGITask(ApplicationCall):
                     self.ended = True
                 if self.send_now(data, last):
                     # The loop has to know of the end, and of what is left; else there is nothing to tell.
-                    posted = not (last or self.rest)
-                    urgent = len(self.rest) > 0 or self.stream.urgent
+                    posted = not (last or self.rest > 0)
+                    urgent = self.rest > 0 or self.stream.urgent
                 else:
                     self.parts.append(data)
                     self.pending += size
@@ -565,11 +565,11 @@ class WSGITask(ApplicationCall):
                 return False
             self.head_sent = True
             stream.send_head(self.status, self.reason, self.block, False)
-        rest = stream.send_now(data, not last)
-        if rest is None:
+        left = stream.send_now(data, not last)
+        if left < 0:
             return False
-        self.rest = rest
-        self.unsent += len(rest)
+        self.rest = left
+        self.unsent += left
         self.sent_ended = last
         return True
 
