@@ -424,7 +424,7 @@ def test_usr1_loses_no_access_line(tmp_path: Path) -> None:
         assert moved.read_text() == ""
         server.signal(signal.SIGUSR1)
         until(path.exists)
-        assert moved.read_text() == "before\n"
+        until(lambda: moved.read_text() == "before\n")
         server.get("/hello?after")
         assert server.terminate() == 0
     assert path.read_text() == "after\n"
