@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 
 from gateway import log
 from gateway._version import __version__
+from gateway.backend import choose
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_ERROR, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.loader import LoadedApp
@@ -139,6 +140,8 @@ class Master:
         for notice in self.config.notices:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
+        # What each worker will need: loaded once, it is there at once and shared by all.
+        choose("http1.connection", "io.poller")
         if self.pid_file is not None and self.handover is None:
             self.pid_file.write()
         handed = self.handover.sockets if self.handover is not None else {}
