@@ -502,6 +502,8 @@ def run(options: argparse.Namespace, interface: str, scratch: Path) -> list[str]
         *(sys.executable, "-m", "gateway", f"soak_{interface}:app", "--interface", interface),
         *("-b", f"127.0.0.1:{port}", "--log-level", "warning", "--io", options.io, "--loop", options.loop),
         *("--access-logfile", str(scratch / "access.log"), "--app-dir", str(APPS), "--graceful-timeout", "10"),
+        # What is measured is the process that serves.
+        "--no-supervisor",
     ]
     if interface == "wsgi":
         command += ["--threads", str(options.threads)]

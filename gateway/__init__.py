@@ -36,11 +36,20 @@ _PLACES = {
 def run(app: Any, **options: Any) -> None:
     """Serve `app`, an application or a target such as "module:app", until a signal says stop.
 
-    `options` are those of `Config`. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
+    `options` are those of `Config`. With more than one worker these are forked here, with the application as it is,
+    and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
     """
-    from .server.server import run
+    from .config.settings import Config
 
-    run(app, ends_process=False, **options)
+    config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
+    if config.workers > 1:
+        from .supervisor.master import run as supervise
+
+        supervise(config)
+    else:
+        from .server.server import run
+
+        run(config, ends_process=False)
 
 
 def __getattr__(name: str) -> Any:

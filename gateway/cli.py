@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import errors, loader
@@ -18,6 +16,7 @@ from ._version import __version__
 from .config import sources
 from .config.settings import Config
 from .errors import AppLoadError, ConfigError, GatewayError
+from .tracebacks import describe_cause
 
 # Words that will be subcommands. A module of such a name is served by naming its attribute.
 RESERVED = frozenset(("check", "ctl", "migrate", "top"))
@@ -26,6 +25,8 @@ RESERVED = frozenset(("check", "ctl", "migrate", "top"))
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process). Returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    # Env files add to it; a reload begins with what there was before.
+    environ = dict(os.environ)
     try:
         config, actions = sources.load(arguments)
         if "version" in actions:
@@ -37,20 +38,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_target(config)
         if "check_config" in actions:
             return check(config)
-        from .server.server import run
-
-        return run(config)
+        return serve(config, arguments, environ)
     except ConfigError as error:
         return fail(error, errors.EXIT_USAGE)
     except AppLoadError as error:
         if error.show_traceback and error.__cause__ is not None:
-            print_cause(error.__cause__)
+            print(describe_cause(error.__cause__), end="", file=sys.stderr)
         return fail(error, error.exit_code)
     except GatewayError as error:
         return fail(error, errors.EXIT_ERROR)
     except KeyboardInterrupt:
         # While the application was being imported, or raised by the application: the server handles the signal.
         return fail("interrupted", errors.EXIT_ERROR)
+
+
+def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Serve, with a master or in this process. Returns the exit code."""
+    config = with_passed_sockets(config, environ)
+    if not config.supervisor:
+        from .server.server import run
+
+        return run(config)
+    if not hasattr(os, "fork"):
+        from .server.server import run
+
+        if config.workers > 1:
+            print("gateway: one process serves: this platform can't fork, --workers has no effect", file=sys.stderr)
+        return run(config.replace(workers=1))
+
+    def reread() -> tuple[Config, dict[str, str]]:
+        fresh = dict(environ)
+        again, _ = sources.load(arguments, fresh)
+        check_target(again)
+        return with_passed_sockets(again, environ), fresh
+
+    from .supervisor.master import run as supervise
+
+    return supervise(config, reread, environ)
+
+
+def with_passed_sockets(config: Config, environ: Mapping[str, str]) -> Config:
+    """`config`, listening at the sockets that systemd has opened for us, if it has."""
+    from .supervisor.systemd import listening_descriptors
+
+    descriptors = listening_descriptors(environ, os.getpid(), os.getppid())
+    return config.replace(bind=[f"fd://{number}" for number in descriptors]) if descriptors else config
 
 
 def fail(problem: object, code: int) -> int:
@@ -93,8 +125,6 @@ def check(config: Config) -> int:
     return errors.EXIT_OK
 
 
-PACKAGE = os.path.dirname(os.path.abspath(__file__))
-
 KINDS = {"wsgi": "WSGI", "asgi3": "ASGI 3", "asgi2": "ASGI 2"}
 """What people call the kinds of `loader`."""
 
@@ -130,28 +160,3 @@ def version() -> str:
         loop = "asyncio"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"gateway {__version__} ({current.describe()}), {python}, {loop}, {platform.platform(terse=True)}"
-
-
-def print_cause(error: BaseException) -> None:
-    """Print the traceback of what the application raised, from its own first frame on."""
-    trace = skip_frames(error.__traceback__)
-    # A syntax error names its place itself. Anything else without a frame of the application's is ours to explain.
-    if trace is not None or isinstance(error, SyntaxError):
-        error.__traceback__ = trace
-    traceback.print_exception(error, file=sys.stderr)
-
-
-def skip_frames(trace: TracebackType | None) -> TracebackType | None:
-    """`trace` from the first frame on that is the application's; None if there is none."""
-    while trace is not None and is_ours(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    return trace
-
-
-def is_ours(filename: str) -> bool:
-    """Whether code in this file only loads or starts the application."""
-    return (
-        filename.startswith(("<frozen importlib", PACKAGE + os.sep))
-        or f"{os.sep}importlib{os.sep}" in filename
-        or f"{os.sep}asyncio{os.sep}" in filename
-    )

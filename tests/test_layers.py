@@ -25,7 +25,7 @@ HOUSE = [
     ["supervisor"],
     ["demo"],
     ["server"],
-    ["adapters", "loader", "log", "metrics"],
+    ["adapters", "loader", "log", "metrics", "tracebacks"],
     ["config"],
     ["tls"],
     ["backend"],

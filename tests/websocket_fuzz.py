@@ -269,7 +269,7 @@ class Fuzz:
         """How many the server has open, waiting until connections that are over are closed there too."""
         end = time.monotonic() + WAIT
         while True:
-            count = len(os.listdir(f"/proc/{self.server.pid}/fd"))
+            count = len(os.listdir(f"/proc/{self.server.worker_pid}/fd"))
             if at_most is None or count <= at_most or time.monotonic() > end:
                 return count
             self.server.get("/hello")

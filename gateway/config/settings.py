@@ -64,6 +64,39 @@ class ListenSettings(NamedTuple):
     uds_mode: int
 
 
+class ProcessSettings(NamedTuple):
+    """How many processes, and how they are looked after."""
+
+    workers: int
+    supervisor: bool
+    timeout_boot: float
+    """Seconds; 0 = no limit."""
+    graceful_timeout: float
+    """Seconds."""
+    preload: bool
+    user: str | None
+    group: str | None
+    initgroups: bool
+    umask: int | None
+    proc_name: str | None
+    pid: str | None
+    """A path."""
+    health_bind: Address | None
+    drain_delay: float
+    """Seconds."""
+    timeout: float
+    """Seconds; 0 = no limit."""
+    max_requests: int
+    """0 = no limit."""
+    max_requests_jitter: int
+    max_worker_age: float
+    """Seconds; 0 = no limit."""
+    max_worker_memory: int
+    """Bytes; 0 = no limit."""
+    max_worker_memory_hard: int
+    """Bytes; 0 = no limit."""
+
+
 class WSGISettings(NamedTuple):
     """How WSGI requests get their threads."""
 
@@ -270,6 +303,11 @@ class Config:
         return Config.from_sources(given)
 
     @property
+    def processes(self) -> ProcessSettings:
+        """Master and workers."""
+        return self._cut(ProcessSettings)
+
+    @property
     def wsgi(self) -> WSGISettings:
         """Threads for WSGI."""
         return self._cut(WSGISettings)
@@ -415,11 +453,20 @@ class Config:
     def _check(self) -> None:
         """What options ask of each other. Raises ConfigError."""
         values, text = self._values, self._text
-        if values["workers"] > 1:
+        if values["workers"] > 1 and not values["supervisor"]:
             raise ConfigError(
-                f"{text('workers')}: {values['workers']} worker processes asked for, gateway runs one so far; say"
-                " --workers 1, and use --threads for more requests at a time"
+                f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"
+                " process; say --workers 1, or leave it out"
             )
+        if not values["supervisor"]:
+            for name in ("pid", "health_bind", "drain_delay", "preload", "user", "group", "umask"):
+                if values[name] not in (None, False, 0.0):
+                    raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
+            for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
+                if values[name]:
+                    raise ConfigError(
+                        f"{text(name)}: with --no-supervisor nobody would replace the worker; leave it out"
+                    )
         if values["certfile"] is None:
             for name in ("keyfile", "keyfile_password", "ca_certs", "ciphers"):
                 if values[name] is not None:

@@ -122,7 +122,7 @@ def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, log
         pool.executor,
         errors=backend.module("wsgi.errors").ErrorStream(logger.error),
         multithread=settings.threads > 1,
-        multiprocess=False,
+        multiprocess=config.workers > 1,
         server_software=f"gateway/{__version__}",
         queue_timeout=settings.timeout_thread_queue,
         sendfile=settings.sendfile,

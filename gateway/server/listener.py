@@ -23,6 +23,8 @@ from typing import Any
 from gateway.config.addresses import Address
 from gateway.errors import BindError
 
+from .share import PASS_ACCEPTS, PASS_TIME, Share
+
 ACCEPTS_PER_TURN = 64
 """Connections accepted in one turn of the loop."""
 
@@ -82,6 +84,7 @@ class Listener:
         self._pause: asyncio.TimerHandle | None = None
         self._logged = -LOG_INTERVAL
         self._server: asyncio.Server | None = None
+        self._share: Share | None = None
         # The poller's hold on the socket, where a poller accepts.
         self._polled: Any = None
 
@@ -101,19 +104,36 @@ class Listener:
         host, port = address
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
-    def start(self, loop: asyncio.AbstractEventLoop, accepted: Accepted, log: Logger) -> None:
-        """Accept connections. Raises NotImplementedError on a loop without readers; then use `start_server`."""
+    def start(
+        self, loop: asyncio.AbstractEventLoop, accepted: Accepted, log: Logger, share: Share | None = None
+    ) -> None:
+        """Accept connections; with a `share`, no more than that while others do so too.
+
+        Raises NotImplementedError on a loop without readers; then use `start_server`.
+        """
         self._loop = loop
+        self._share = share
         self._accepted = accepted
         self._log = log
         loop.add_reader(self.sock.fileno(), self._accept)
 
-    def start_polling(self, poller: Any, opened: Callable[[Any, Peer, Peer], None], log: Logger) -> None:
-        """Accept connections with a poller (core/io), which calls `opened(transport, client, server)`."""
+    def start_polling(
+        self, poller: Any, opened: Callable[[Any, Peer, Peer], None], log: Logger, share: Share | None = None
+    ) -> None:
+        """Accept connections with a poller (core/io), which calls `opened(transport, client, server)`.
+
+        `share` is as for `start`.
+        """
         self._loop = poller.loop
         self._log = log
+        self._share = share
         self._polled = poller.listen(
-            self.sock, None if self.wildcard else self.server, opened, self._accept_failed, ACCEPTS_PER_TURN
+            self.sock,
+            None if self.wildcard else self.server,
+            opened,
+            self._accept_failed,
+            ACCEPTS_PER_TURN,
+            None if share is None else self._allowance,
         )
 
     async def start_server(
@@ -129,7 +149,21 @@ class Listener:
         )
 
     def _accept(self) -> None:
-        self._accept_some(ACCEPTS_PER_TURN)
+        self._accept_some(ACCEPTS_PER_TURN if self._share is None else self._allowance())
+
+    def _allowance(self) -> int:
+        """How many connections to accept in this turn; with 0, others get the time to take them."""
+        assert self._share is not None
+        count = self._share.allowance(ACCEPTS_PER_TURN)
+        if count == 0 and self._loop is not None and self._pause is None:
+            self._unwatch()
+            self._pause = self._loop.call_later(PASS_TIME, self._take_what_is_left)
+        return count
+
+    def _take_what_is_left(self) -> None:
+        self._pause = None
+        self._watch()
+        self._accept_some(PASS_ACCEPTS)
 
     def _accept_some(self, count: int) -> bool:
         """Accept up to `count` connections. False when there was an end to them."""
@@ -181,6 +215,9 @@ class Listener:
 
     def _resume(self) -> None:
         self._pause = None
+        self._watch()
+
+    def _watch(self) -> None:
         if self._polled is not None:
             self._polled.resume()
         elif self._loop is not None:
@@ -192,8 +229,8 @@ class Listener:
         elif self._loop is not None:
             self._loop.remove_reader(self.sock.fileno())
 
-    def stop(self) -> None:
-        """Accept what the kernel has queued, and then no more.
+    def stop(self, *, leave_queue: bool = False) -> None:
+        """Accept what the kernel has queued, unless others shall (`leave_queue`), and then no more.
 
         The socket stays open until `close`. A connection that arrives in between waits in the queue; between the
         last accept and `close` nothing may be awaited.
@@ -208,7 +245,8 @@ class Listener:
             self._pause = None
         else:
             self._unwatch()
-        self._accept_some(ACCEPTS_AT_DRAIN)
+        if not leave_queue:
+            self._accept_some(ACCEPTS_AT_DRAIN)
         if self._pause is not None:
             # Out of descriptors: what is queued now can't be served.
             self._pause.cancel()

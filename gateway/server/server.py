@@ -30,7 +30,7 @@ from gateway import log
 from gateway._version import __version__
 from gateway.backend import Backend
 from gateway.config.settings import Config
-from gateway.errors import EXIT_OK, AppLoadError
+from gateway.errors import EXIT_OK, AppLoadError, ConfigError
 
 from .assembly import (
     AccessLog,
@@ -49,6 +49,7 @@ from .assembly import (
 from .lifespan import Lifespan
 from .listener import Listener, open_listeners
 from .protocol import Acceptor
+from .share import Share
 from .stopping import CLEANUP, POLL, Drain
 from .worker import (
     Signals,
@@ -81,8 +82,10 @@ class Server:
 
     `app` is an application, a target such as "module:app", or a `LoadedApp`; None takes the one of `config`.
     `options` are those of `Config`, on top of `config`. `sockets` are listened at too, or instead of the default
-    address where no other is given; they stay the caller's to close. `handle_signals`: TERM and INT stop gracefully,
-    a second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
+    address where no other is given; they stay the caller's to close. `listeners` are those of a supervisor, in place
+    of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
+    the start. `handle_signals`: TERM and INT stop gracefully, a
+    second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
     used as the program has set it up. `backend` is one of `gateway.backend`.
 
     Raises ConfigError and AppLoadError.
@@ -95,6 +98,8 @@ class Server:
         *,
         backend: Backend | None = None,
         sockets: Sequence[socket.socket] = (),
+        listeners: Sequence[Listener] = (),
+        share: Share | None = None,
         handle_signals: bool = False,
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
@@ -104,18 +109,22 @@ class Server:
             config = Config(**options)
         elif options:
             config = config.replace(**options)
+        if config.workers > 1 and not listeners:
+            raise ConfigError("workers: a Server is one process; gateway.run and the command line start several")
         self.config = config
         self.sockets = tuple(sockets)
+        self.supervised = bool(listeners)
         self.handle_signals = handle_signals
         self.loaded = load_app(app, config)
         self.tls = make_tls(config)
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
         self.backend = backend or choose_backend(config, self.loaded, self.loggers)
+        self.share = share
         self.service: Any = None
         self.poller: Any = None
         self.acceptor: Acceptor | None = None
-        self.listeners: list[Listener] = []
+        self.listeners: list[Listener] = list(listeners)
         self.pool: Any = None
         self.state = NEW
         self._owns_loggers = loggers is None
@@ -132,6 +141,7 @@ class Server:
         self._grace: float | None = None
         self._asked = asyncio.Event()
         self._at_once = asyncio.Event()
+        self._leave_queue = False
         self._stop_task: asyncio.Task[None] | None = None
 
     # For the program around it
@@ -207,6 +217,20 @@ class Server:
             # The loop was closed in between.
             pass
 
+    def announce_end(self) -> None:
+        """Go on serving, but have every response say that its connection closes."""
+        if self.service is not None:
+            self.service.draining = True
+
+    def retire(self) -> None:
+        """Have it stop, on its loop; other processes accept at the same sockets and go on doing so.
+
+        They get what waits to be accepted, and clients of idle connections are not surprised: these get one more
+        response, which says that the connection closes, or stay until they have been idle for too long.
+        """
+        self._leave_queue = True
+        self._ask(None)
+
     async def __aenter__(self) -> Server:
         await self.start()
         return self
@@ -256,16 +280,17 @@ class Server:
             more = (signal.SIGUSR1,) if self._owns_logs() else ()
             self._signals = Signals(loop, self._signal, early=self._signal_early, more=more)
             self._signals.install()
-        self.log.info("Starting gateway %s", __version__)
-        for notice in config.notices:
-            self.log.info("%s", notice)
-        self.listeners = open_listeners(
-            addresses_of(config, bool(self.sockets)),
-            backlog=config.listen.backlog,
-            reuse_port=config.listen.reuse_port,
-            unix_mode=config.listen.uds_mode,
-            sockets=self.sockets,
-        )
+        if not self.supervised:
+            self.log.info("Starting gateway %s", __version__)
+            for notice in config.notices:
+                self.log.info("%s", notice)
+            self.listeners = open_listeners(
+                addresses_of(config, bool(self.sockets)),
+                backlog=config.listen.backlog,
+                reuse_port=config.listen.reuse_port,
+                unix_mode=config.listen.uds_mode,
+                sockets=self.sockets,
+            )
         self._addresses = [listener.address for listener in self.listeners]
         state: dict[str, Any] = {}
         if self.loaded.interface == "asgi":
@@ -294,6 +319,9 @@ class Server:
             poller=self.poller,
             log=self.log,
         )
+        if self.share is not None:
+            self.share.connections = lambda: self.service.connections
+            self.share.requests = lambda: self.service.total_requests
         self._tick()
         await self._accept(loop)
 
@@ -334,24 +362,28 @@ class Server:
         assert acceptor is not None
         for listener in self.listeners:
             if self.poller is not None:
-                listener.start_polling(self.poller, acceptor.accepted_by_poller, self.log)
+                listener.start_polling(self.poller, acceptor.accepted_by_poller, self.log, self.share)
                 continue
             try:
-                listener.start(loop, acceptor.accepted, self.log)
+                listener.start(loop, acceptor.accepted, self.log, self.share)
             except NotImplementedError:
                 timeout = acceptor.handshake_timeout or None
                 await listener.start_server(loop, acceptor.late_protocol, self.tls, timeout)
-        self.log.info(
-            "Using interface: %s (%s), backend %s, loop %s, I/O %s%s",
-            self.loaded.kind,
-            "auto-detected" if self.config.application.interface == "auto" else "as told",
-            self.backend.describe(),
-            loop_name(loop),
-            "epoll" if self.poller is not None else "asyncio",
-            f", threads {self.pool.size}" if self.pool is not None else "",
+        if not self.supervised:
+            self.log.info("%s", self.describe())
+            for listener in self.listeners:
+                self.log.info("Listening at: %s (%d)", listener.url(acceptor.scheme), os.getpid())
+
+    def describe(self) -> str:
+        """What serves, for people: interface, build, loop, I/O, threads."""
+        assert self._loop is not None
+        return (
+            f"Using interface: {self.loaded.kind}"
+            f" ({'auto-detected' if self.config.application.interface == 'auto' else 'as told'}),"
+            f" backend {self.backend.describe()}, loop {loop_name(self._loop)},"
+            f" I/O {'epoll' if self.poller is not None else 'asyncio'}"
+            + (f", threads {self.pool.size}" if self.pool is not None else "")
         )
-        for listener in self.listeners:
-            self.log.info("Listening at: %s (%d)", listener.url(acceptor.scheme), os.getpid())
 
     def _tick(self) -> None:
         """The one timer: clock, Date, deadlines."""
@@ -361,6 +393,11 @@ class Server:
             self.pool.drain()
         if self.acceptor is not None:
             self.acceptor.tick(now)
+        if self.share is not None:
+            if self.state == STOPPING:
+                self.share.leave()
+            else:
+                self.share.show()
         assert self._loop is not None
         self._timer = self._loop.call_later(TICK, self._tick)
 
@@ -413,6 +450,8 @@ class Server:
     async def _stop(self) -> None:
         grace = self.config.graceful_timeout if self._grace is None else self._grace
         self.log.info("Shutting down")
+        if self.share is not None:
+            self.share.leave()
         try:
             await self._drain().run(grace)
             if self._lifespan is not None and not self._at_once.is_set():
@@ -435,6 +474,7 @@ class Server:
             self.service,
             self.pool,
             self._at_once,
+            leave_queue=self._leave_queue,
             log=self.log,
         )
 

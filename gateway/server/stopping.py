@@ -3,6 +3,9 @@
 What the kernel has queued is accepted and the listeners are closed; idle connections are closed; exchanges finish with
 "Connection: close" until the grace period is over; the rest is cut off, and the log says what it was. Nothing here
 waits without a bound.
+
+Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs, and idle connections are
+not closed at once: a client may just be sending its next request on one. It is answered, with "Connection: close".
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Drain:
         pool: Any,
         at_once: asyncio.Event,
         *,
+        leave_queue: bool = False,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -51,6 +55,7 @@ class Drain:
         self.service = service
         self.pool = pool
         self.at_once = at_once
+        self.leave_queue = leave_queue
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -59,7 +64,7 @@ class Drain:
         begin = time.monotonic()
         end = begin + grace
         for listener in self.listeners:
-            listener.stop()
+            listener.stop(leave_queue=self.leave_queue)
             listener.close()
         self.service.draining = True
         if self.pool is not None:
@@ -84,11 +89,13 @@ class Drain:
         await self._cut_off(grace)
 
     def _tell_connections(self, now: float, all_of_them: bool) -> None:
-        """Tell connections to end, each once; new ones get the time to bring their first request."""
+        """Tell connections to end, each once; those from which a request is expected are given the time."""
         for protocol in tuple(self.acceptor.protocols):
             connection = protocol.connection
             fresh = now - protocol.since < FRESH and connection.fresh()
-            if protocol in self._told or (fresh and not all_of_them):
+            # Between two requests: the next one may be on its way.
+            idle = self.leave_queue and not connection.describe() and not connection.lingering()
+            if protocol in self._told or ((fresh or idle) and not all_of_them):
                 continue
             self._told.add(protocol)
             connection.shutdown()

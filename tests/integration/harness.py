@@ -156,6 +156,12 @@ class Server:
         assert self.process is not None
         return self.process.pid
 
+    @property
+    def worker_pid(self) -> int:
+        """The process that serves: the latest worker, or the only process there is."""
+        pids = re.findall(r"Booting worker with pid: (\d+)", self.log)
+        return int(pids[-1]) if pids else self.pid
+
     def signal(self, number: int) -> None:
         """Send a signal; nothing happens when the process has ended."""
         assert self.process is not None
@@ -264,18 +270,18 @@ class Server:
 
     def reset_peak(self) -> int:
         """Forget the peak of resident memory so far. Returns what is resident now, in bytes (Linux)."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self.worker_pid}/clear_refs").write_text("5")
         return self.memory()[0]
 
     def memory(self) -> tuple[int, int]:
         """Resident memory now and its peak so far, in bytes (Linux)."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
+        status = Path(f"/proc/{self.worker_pid}/status").read_text()
         values = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE))
         return int(values["VmRSS"]) * 1024, int(values["VmHWM"]) * 1024
 
     def cpu_time(self) -> float:
         """Processor seconds used so far (Linux)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{self.worker_pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     # Talking to it

@@ -143,12 +143,12 @@ def test_connections_the_kernel_has_accepted_are_served(target: str, loop: str) 
     with Server(target, f"--loop={loop}") as server, ExitStack() as stack:
         server.get("/hello")
         # While the process is stopped, the kernel accepts for it.
-        server.signal(signal.SIGSTOP)
+        os.kill(server.worker_pid, signal.SIGSTOP)
         clients = [stack.enter_context(server.connect()) for _ in range(20)]
         for client in clients:
             client.send(HELLO)
         server.signal(signal.SIGTERM)
-        server.signal(signal.SIGCONT)
+        os.kill(server.worker_pid, signal.SIGCONT)
         for client in clients:
             response = client.response()
             assert response.status == 200
@@ -160,10 +160,10 @@ def test_connections_the_kernel_has_accepted_are_served(target: str, loop: str) 
 def test_request_that_follows_its_connection_late_is_served(target: str) -> None:
     with Server(target) as server, ExitStack() as stack:
         server.get("/hello")
-        server.signal(signal.SIGSTOP)
+        os.kill(server.worker_pid, signal.SIGSTOP)
         client = stack.enter_context(server.connect())
         server.signal(signal.SIGTERM)
-        server.signal(signal.SIGCONT)
+        os.kill(server.worker_pid, signal.SIGCONT)
         server.wait_for_line("Shutting down")
         client.send(HELLO)
         assert client.response().status == 200
@@ -396,7 +396,7 @@ def few_descriptors() -> Iterator[int]:
 @pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="/proc is needed")
 def test_descriptor_limit_is_raised(few_descriptors: int) -> None:
     with Server(PROBES["asgi"]) as server:
-        limits = Path(f"/proc/{server.pid}/limits").read_text()
+        limits = Path(f"/proc/{server.worker_pid}/limits").read_text()
         (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
         assert line.split()[3] == str(few_descriptors)
 
@@ -424,7 +424,7 @@ def test_usr1_loses_no_access_line(tmp_path: Path) -> None:
         assert moved.read_text() == ""
         server.signal(signal.SIGUSR1)
         until(path.exists)
-        assert moved.read_text() == "before\n"
+        until(lambda: moved.read_text() == "before\n")
         server.get("/hello?after")
         assert server.terminate() == 0
     assert path.read_text() == "after\n"

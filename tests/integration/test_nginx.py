@@ -132,7 +132,7 @@ def test_upstream_connections_are_kept(proxied: tuple[Server, int], client: Any)
     ports = {tuple(client.get("/x", headers={"X-Forwarded-For": ""}).json()["client"]) for _ in range(3)}
     assert ports
     server, _ = proxied
-    established = Path(f"/proc/{server.pid}/fd")
+    established = Path(f"/proc/{server.worker_pid}/fd")
     before = len(list(established.iterdir()))
     for _ in range(50):
         assert client.get("/hello").text == "hello"

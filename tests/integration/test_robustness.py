@@ -110,7 +110,7 @@ def settled(server: Server) -> int:
     count, same = -1, 0
     while same < 3:
         assert server.alive()
-        now = len(os.listdir(f"/proc/{server.pid}/fd"))
+        now = len(os.listdir(f"/proc/{server.worker_pid}/fd"))
         same = same + 1 if now == count else 0
         count = now
         with server.connect() as client:

@@ -686,7 +686,7 @@ def test_requests_run_at_the_same_time(wsgi: Server) -> None:
 
 def test_no_descriptor_is_leaked(wsgi: Server, files: dict[int, Path]) -> None:
     def descriptors() -> int:
-        return len(os.listdir(f"/proc/{wsgi.pid}/fd"))
+        return len(os.listdir(f"/proc/{wsgi.worker_pid}/fd"))
 
     wsgi.get("/hello")
     before = descriptors()

@@ -160,9 +160,9 @@ def test_reserved_words(word, folder):
     assert run(f"{word}:app", "--check-config").returncode == EXIT_OK
 
 
-def test_more_than_one_worker():
-    assert refused("web:app", WEB_CONCURRENCY="4").startswith("environment variable WEB_CONCURRENCY: 4 worker")
-    assert refused("web:app", "-w", "2").startswith("--workers: 2 worker processes asked for")
+def test_more_than_one_worker_without_a_supervisor():
+    message = refused("web:app", "--no-supervisor", WEB_CONCURRENCY="4")
+    assert message.startswith("environment variable WEB_CONCURRENCY: 4 processes can't be had with --no-supervisor")
 
 
 def test_a_wrong_variable():
@@ -225,17 +225,19 @@ def test_a_syntax_error_shows_its_line(folder):
 
 
 def serve_with(monkeypatch, run_server) -> None:
-    server = types.ModuleType("gateway.server.server")
-    server.run = run_server
-    monkeypatch.setitem(sys.modules, "gateway.server.server", server)
+    for name in ("gateway.server.server", "gateway.supervisor.master"):
+        module = types.ModuleType(name)
+        module.run = lambda config, *more: run_server(config)
+        monkeypatch.setitem(sys.modules, name, module)
 
 
 def test_the_config_reaches_the_server(monkeypatch):
     seen: list[Config] = []
     serve_with(monkeypatch, lambda config: seen.append(config) or EXIT_OK)
-    assert cli.main(["web:app", "--threads", "3", "-b", ":1"]) == EXIT_OK
-    assert seen[0].application.app == "web:app"
-    assert seen[0].threads == 3
+    for more in ([], ["--no-supervisor"]):
+        assert cli.main(["web:app", "--threads", "3", "-b", ":1", *more]) == EXIT_OK
+    assert [config.application.app for config in seen] == ["web:app"] * 2
+    assert [config.threads for config in seen] == [3, 3]
 
 
 @pytest.mark.parametrize(

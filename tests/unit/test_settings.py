@@ -59,7 +59,7 @@ def test_sections_have_the_names_of_options():
     names = {option.name for option in OPTIONS}
     classes = [value for value in vars(settings).values() if isinstance(value, type)]
     sections = [cls for cls in classes if cls.__module__ == settings.__name__ and cls.__name__.endswith("Settings")]
-    assert len(sections) == 8
+    assert len(sections) == 9
     for section in sections:
         assert set(section._fields) - {"addresses"} <= names
 
@@ -207,8 +207,8 @@ def test_two_ways_to_listen(options, names):
 
 
 def test_workers():
-    assert Config(workers=1).notices == ()
-    assert "keyword workers: 4 worker processes" in error(workers=4)
+    assert Config(workers=4).processes.workers == 4
+    assert "keyword workers: 4 processes can't be had" in error(workers=4, supervisor=False)
 
 
 @pytest.mark.parametrize(

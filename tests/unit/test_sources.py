@@ -78,6 +78,7 @@ def test_every_option_has_its_variable_and_its_key(option, folder):
         "ws_deflate_memory": "1M",
         "worker_class": "sync",
         "workers": "1",
+        "health_bind": "127.0.0.1:5",
         "forwarded_allow_ips": "10.0.0.1",
         "header": "A:b",
         "use_colors": "true",
@@ -116,9 +117,9 @@ def test_shared_variables():
     assert load(FORWARDED_ALLOW_IPS="10.0.0.0/8,unix").forwarded_allow_ips == ("10.0.0.0/8", "unix")
     assert load(SCRIPT_NAME="/x/").root_path == "/x"
     assert load(SENDFILE="no").sendfile is False
-    assert load(WEB_CONCURRENCY="1").workers == 1
+    assert load(WEB_CONCURRENCY="3").workers == 3
     assert load(SCRIPT_NAME="/x", GATEWAY_ROOT_PATH="/y").root_path == "/y"
-    assert error(WEB_CONCURRENCY="2").startswith("environment variable WEB_CONCURRENCY: 2 worker processes")
+    assert error(WEB_CONCURRENCY="0").startswith("environment variable WEB_CONCURRENCY: 0 is too small")
 
 
 def test_empty_variables():

@@ -11,7 +11,7 @@ cdef unsigned int EPOLLIN, EPOLLEXCLUSIVE
 
 
 cdef class Poller(Hub):
-    cpdef ListeningSocket listen(self, object sock, object server, object opened, object failed, int limit)
+    cpdef ListeningSocket listen(self, object sock, object server, object opened, object failed, int limit, object share=*)
     cpdef SocketTransport adopt(self, object sock)
     @cython.locals(transport=SocketTransport)
     cpdef int tick(self, double now) except -1
@@ -30,7 +30,7 @@ cdef class Poller(Hub):
 cdef class ListeningSocket:
     cdef Poller _poller
     cdef AcceptQueue _queue
-    cdef object _server, _opened, _failed
+    cdef object _server, _opened, _failed, _share
     cdef int _limit
     cdef unsigned int _watched
 

@@ -49,14 +49,17 @@ class Poller(Hub):
             self.events.close()
             raise
 
-    def listen(self, sock: Any, server: object, opened: Any, failed: Any, limit: int) -> "ListeningSocket":
+    def listen(
+        self, sock: Any, server: object, opened: Any, failed: Any, limit: int, share: Any = None
+    ) -> "ListeningSocket":
         """Accept connections of a listening, non-blocking socket, up to `limit` in a turn.
 
         `server` is the address they come in at, as (host, port) or (path, None); None asks each of them.
         `opened(transport, client, server)` makes a connection and attaches it to the transport. `failed(error)` gets
-        an OSError of accept(2) and tells whether to go on with the next one at once.
+        an OSError of accept(2) and tells whether to go on with the next one at once. `share()`, where others accept
+        at the same socket, tells how many to take in this turn.
         """
-        return ListeningSocket(self, sock, server, opened, failed, limit)
+        return ListeningSocket(self, sock, server, opened, failed, limit, share)
 
     def adopt(self, sock: Any) -> SocketTransport:
         """A transport for a connected, non-blocking socket, which is the transport's from now on."""
@@ -177,15 +180,18 @@ class Poller(Hub):
 class ListeningSocket:
     """A listening socket of a poller; see `Poller.listen`. The socket stays the caller's."""
 
-    __slots__ = ("_failed", "_limit", "_opened", "_poller", "_queue", "_server", "_watched")
+    __slots__ = ("_failed", "_limit", "_opened", "_poller", "_queue", "_server", "_share", "_watched")
 
-    def __init__(self, poller: Poller, sock: Any, server: object, opened: Any, failed: Any, limit: int) -> None:
+    def __init__(
+        self, poller: Poller, sock: Any, server: object, opened: Any, failed: Any, limit: int, share: Any = None
+    ) -> None:
         self._poller = poller
         self._queue = AcceptQueue(sock)
         self._server = server
         self._opened = opened
         self._failed = failed
         self._limit = limit
+        self._share = share
         self._watched = 0
         self._poller.listening.add(self)
         self.resume()
@@ -242,7 +248,7 @@ class ListeningSocket:
         """Connections wait. Returns 0."""
         if self._watched:
             try:
-                self.accept(self._limit)
+                self.accept(self._limit if self._share is None else self._share())
             except Exception:
                 self._poller.log.exception("Internal error: accepting connections failed")
         return 0

@@ -1,0 +1,177 @@
+"""The worker process: what happens between the fork and its exit code.
+
+It is born with the master's logs and listening sockets, loads the application itself, and says over its channel when it
+is ready, or why it can't be. From then on it is a `Server` like any other, that stops when a signal or the master says
+so, or when the master is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from gateway import log
+from gateway.config.settings import Config
+from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
+from gateway.loader import LoadedApp
+from gateway.server.listener import Listener
+from gateway.server.server import EXIT_TIME, Server, Stopped
+from gateway.server.share import Share
+from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
+from gateway.tracebacks import describe_cause
+
+from .channel import Channel, cut
+from .signals import ignore
+
+ORPHAN_TIME = 1.0
+"""Seconds for what is running to finish when the master is gone."""
+
+
+class WorkerProcess(BaseException):
+    """Carries a worker's exit code out of the frames that it has inherited from the master."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Worker:
+    """One worker, in its own process. Signals must be blocked until `run`.
+
+    `loggers` are the master's, or None where the configuration wants others. `app` is the application, where the master
+    has loaded it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: Sequence[Listener],
+        share: Share,
+        channel: Channel,
+        loggers: log.Loggers | None,
+        app: LoadedApp | None = None,
+    ) -> None:
+        self.config = config
+        self.listeners = listeners
+        self.share = share
+        self.app = app
+        self.channel = channel
+        self.ready = False
+        self.server: Server | None = None
+        self._given_loggers = loggers
+
+    def run(self) -> int:
+        """Serve until told to stop. Returns the exit code."""
+        try:
+            self.loggers = self._given_loggers or log.configure(self.config.log)
+        except ConfigError as error:
+            return self._fail(error)
+        self.log = self.loggers.error
+        watchdog = Watchdog(self.log)
+        enable_stack_dumps(self.loggers)
+        try:
+            self._take_signals()
+            factory = loop_factory(self.config.asgi.loop)
+            self.server = Server(
+                self.app,
+                self.config,
+                listeners=self.listeners,
+                share=self.share,
+                handle_signals=True,
+                loggers=self.loggers,
+                watchdog=watchdog,
+            )
+            with asyncio.Runner(loop_factory=factory) as runner:
+                try:
+                    runner.run(self._serve(self.server))
+                finally:
+                    watchdog.arm(EXIT_TIME)
+            code = EXIT_OK
+        except (Terminated, Stopped):
+            code = EXIT_OK
+        except Exception as error:
+            code = self._fail(error)
+        for number in STOP_SIGNALS:
+            # It has ended already; what the master says twice must not disturb that.
+            signal.signal(number, ignore)
+        self.log.info("Worker exiting (pid: %d)", os.getpid())
+        self.loggers.close()
+        return code
+
+    def _take_signals(self) -> None:
+        """Until the server has its own handlers, those that stop it raise Terminated."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, terminate)
+        signal.signal(signal.SIGUSR1, self._reopen_logs)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    async def _serve(self, server: Server) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.channel, self._listen)
+        serving = asyncio.ensure_future(server.serve())
+        try:
+            await server.wait_started()
+            self.ready = self.channel.send(ready=server.describe())
+        finally:
+            # What made the start fail comes from here as well.
+            await serving
+
+    def _listen(self) -> None:
+        """Something has come from the master, or it is gone."""
+        server = self.server
+        assert server is not None
+        messages = self.channel.receive()
+        if messages is None:
+            asyncio.get_running_loop().remove_reader(self.channel)
+            self.log.critical("The master is gone, stopping.")
+            server.ask_shutdown(ORPHAN_TIME)
+            return
+        for message in messages:
+            if message.get("leave"):
+                server.announce_end()
+            if message.get("retire"):
+                server.retire()
+
+    def _fail(self, error: Exception) -> int:
+        """Say why there is no worker. Returns its exit code."""
+        if self.ready:
+            self.log.critical("Internal error: the worker failed", exc_info=error)
+            return EXIT_ERROR
+        trace = ""
+        match error:
+            case AppLoadError():
+                code = error.exit_code
+                if error.show_traceback and error.__cause__ is not None:
+                    trace = describe_cause(error.__cause__)
+            case ConfigError():
+                code = EXIT_USAGE
+            case _:
+                code = EXIT_BOOT
+                trace = describe_cause(error)
+        self.channel.send(failed={"code": code, "message": cut(str(error)), "traceback": cut(trace)})
+        return code if code in (EXIT_USAGE, EXIT_APP_LOAD) else EXIT_BOOT
+
+    def _reopen_logs(self, number: int, frame: FrameType | None) -> None:
+        self.loggers.reopen()
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Stopped while booting: an import may take long."""
+    raise Terminated
+
+
+def enable_stack_dumps(loggers: log.Loggers) -> None:
+    """Have ABRT, and crashes, write what each thread does to the error log, and then end the process."""
+    handler = loggers.error_handler
+    stream: Any = getattr(handler, "stream", None) or sys.__stderr__
+    try:
+        faulthandler.enable(stream)
+    except (AttributeError, OSError, ValueError):
+        # There is no file behind it.
+        pass
