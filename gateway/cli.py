@@ -19,7 +19,7 @@ from .config import sources
 from .config.settings import Config
 from .errors import AppLoadError, ConfigError, GatewayError
 
-# Words that will be subcommands. A module of such a name is served by naming its attribute.
+# Words that are subcommands, or will be. A module of such a name is served by naming its attribute.
 RESERVED = frozenset(("check", "ctl", "migrate", "top"))
 
 
@@ -27,10 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process). Returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
+        if arguments[:1] == ["migrate"]:
+            return migrate(arguments[1:])
         config, actions = sources.load(arguments)
         if "version" in actions:
             print(version())
             return errors.EXIT_OK
+        for warning in config.warnings:
+            print(f"gateway: warning: {warning}", file=sys.stderr, flush=True)
         if "print_config" in actions:
             print(show(config, actions["print_config"]))
             return errors.EXIT_OK
@@ -66,8 +70,22 @@ def check_target(config: Config) -> None:
         raise ConfigError("no application given; say which, as in: gateway app:app")
     if app in RESERVED:
         raise ConfigError(
-            f"{app!r} is a word kept for a subcommand to come; if it is your module, name the attribute too: {app}:app"
+            f"{app!r} is the name of a subcommand, or kept for one; subcommands come first, and if it is your module,"
+            f" name the attribute too: {app}:app"
         )
+
+
+def migrate(arguments: Sequence[str]) -> int:
+    """The subcommand ``migrate``: print a gunicorn.conf.py as gateway.toml."""
+    from .config.migrate import migrate as translate
+
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise ConfigError(
+            "migrate takes one argument, a configuration file of gunicorn, as in: gateway migrate gunicorn.conf.py"
+            " > gateway.toml; if it is your module, name the attribute too: migrate:app"
+        )
+    print(translate(arguments[0]), end="")
+    return errors.EXIT_OK
 
 
 def check(config: Config) -> int:
