@@ -79,6 +79,12 @@ def migrate(arguments: Sequence[str]) -> int:
     """The subcommand ``migrate``: print a gunicorn.conf.py as gateway.toml."""
     from .config.migrate import migrate as translate
 
+    if arguments in (["-h"], ["--help"]):
+        print(
+            "usage: gateway migrate FILE\n\nPrint a configuration file of gunicorn (NAME.py, file:PATH or python:MODULE)"
+        )
+        print("as gateway.toml: the same options, and comments for what has no equivalent.")
+        return errors.EXIT_OK
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise ConfigError(
             "migrate takes one argument, a configuration file of gunicorn, as in: gateway migrate gunicorn.conf.py"

@@ -318,6 +318,15 @@ def take_threads(into: Translation, name: str, value: Any) -> None:
     into.give("threads", 1 if value in (0, "0") else value, name)
 
 
+def take_log_level(into: Translation, name: str, value: Any) -> None:
+    """gunicorn takes info for any word it doesn't know, such as "warn"."""
+    level = BY_NAME["log_level"]
+    if isinstance(value, str) and value.strip().lower() not in level.choices:
+        into.leave_out(name, f"{value!r} is not one of {', '.join(level.choices)}; gunicorn takes info for it")
+    else:
+        into.give(level.name, value, name)
+
+
 def take_field_size(into: Translation, name: str, value: Any) -> None:
     """gunicorn knows no limit for all fields together, so the one here must not be in the way."""
     into.give("limit_request_field_size", value, name)
@@ -401,6 +410,7 @@ TAKEN: dict[str, Callable[[Translation, str, Any], None]] = {
     "wsgi_app": take_directly("app"),
     "worker_class": take_worker_class,
     "threads": take_threads,
+    "loglevel": take_log_level,
     "websocket_max_message_size": take_directly("ws_max_size"),
     "limit_request_field_size": take_field_size,
     "forwarded_allow_ips": take_allowed,
