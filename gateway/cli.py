@@ -80,10 +80,9 @@ def migrate(arguments: Sequence[str]) -> int:
     from .config.migrate import migrate as translate
 
     if arguments in (["-h"], ["--help"]):
-        print(
-            "usage: gateway migrate FILE\n\nPrint a configuration file of gunicorn (NAME.py, file:PATH or python:MODULE)"
-        )
-        print("as gateway.toml: the same options, and comments for what has no equivalent.")
+        print("usage: gateway migrate FILE\n")
+        print("Print a configuration file of gunicorn, NAME.py, file:PATH or python:MODULE, as gateway.toml:")
+        print("the same options, and comments for what has no equivalent.")
         return errors.EXIT_OK
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise ConfigError(
