@@ -6,6 +6,7 @@ What goes wrong before the server runs ends in one line on stderr, ``gateway: er
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -29,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["migrate"]:
             return migrate(arguments[1:])
-        config, actions = sources.load(arguments)
+        # A configuration written in Python may print, which is no part of what is asked for.
+        printing = any(argument.startswith("--print-config") for argument in arguments)
+        with contextlib.redirect_stdout(sys.stderr if printing else sys.stdout):
+            config, actions = sources.load(arguments)
         if "version" in actions:
             print(version())
             return errors.EXIT_OK
@@ -89,7 +93,9 @@ def migrate(arguments: Sequence[str]) -> int:
             "migrate takes one argument, a configuration file of gunicorn, as in: gateway migrate gunicorn.conf.py"
             " > gateway.toml; if it is your module, name the attribute too: migrate:app"
         )
-    print(translate(arguments[0]), end="")
+    with contextlib.redirect_stdout(sys.stderr):
+        text = translate(arguments[0])
+    print(text, end="")
     return errors.EXIT_OK
 
 

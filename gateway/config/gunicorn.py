@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import ConfigError
 from .options import BY_NAME, Option, find, suggest, worker_interface
+from .python import first_line
 from .settings import Source
 from .usage import Parser
 
@@ -299,7 +300,10 @@ def asks_nothing(value: Any, default: Any) -> bool:
 def take_worker_class(into: Translation, name: str, value: Any) -> None:
     """A class, its name, or a function that gives one of these."""
     if inspect.isroutine(value):
-        value = value()
+        try:
+            value = value()
+        except Exception as error:
+            raise ConfigError(f"{into.text(name)}: {first_line(error)}") from None
     if isinstance(value, type):
         # A class of the user's own is what it inherits from.
         known = (f"{base.__module__}.{base.__qualname__}" for base in value.__mro__)

@@ -30,4 +30,4 @@ worker_class = "uvicorn.workers.UvicornWorker"
 forwarded_allow_ips = "*"
 
 log_data = {"loglevel": loglevel, "workers": workers, "bind": bind, "host": host, "port": port}
-log_line = json.dumps(log_data)
+print(json.dumps(log_data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -132,3 +133,17 @@ def test_printed_config_says_which_setting(folder: Path) -> None:
     assert "threads = 1  # gunicorn.conf.py: worker_class" in lines
     assert "statsd_host" in result.stderr
     assert "gunicorn's own file" not in result.stdout
+
+
+def test_what_the_file_prints_is_not_in_the_way() -> None:
+    printed = '{"loglevel": "warning", "workers": 1, '
+    result = run_gateway("migrate", "container.conf.py", cwd=FILES)
+    assert tomllib.loads(result.stdout)["log_level"] == "warning"
+    assert printed in result.stderr
+    result = run_gateway("-c", "container.conf.py", "--print-config=json", cwd=FILES)
+    assert json.loads(result.stdout)["log_level"] == {"value": "warning", "source": "container.conf.py: loglevel"}
+    assert printed in result.stderr
+    result = run_gateway(
+        "asgi_apps:probe", "--pythonpath", str(APPS), "-c", "container.conf.py", "--check-config", cwd=FILES
+    )
+    assert printed in result.stdout

@@ -169,6 +169,7 @@ def test_settings_become_options(line, expected):
         ("header_map = 'keep'", "header_map: 'keep' is not one of drop, refuse, dangerous"),
         ("cert_reqs = 9", "cert_reqs: expected none (0), optional (1) or required (2), not 9"),
         ("worker_class = 3", "worker_class: expected the name of a worker class, not 3"),
+        ("def worker_class(): return 1 / 0", "worker_class: ZeroDivisionError: division by zero"),
         ("umask = 'rw'", "umask: expected a umask, as in 0o022, not 'rw'"),
         ("umask = 0o1777", "umask: expected a umask, as in 0o022, not 1023"),
         ("secure_scheme_headers = 'x'", "secure_scheme_headers: expected a dict of field names and values, not 'x'"),
