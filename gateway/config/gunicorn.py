@@ -366,12 +366,14 @@ def take_umask(into: Translation, name: str, value: Any) -> None:
             raise ConfigError(f"{into.text(name)}: expected a umask, as in 0o022, not {value!r}") from None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
         raise ConfigError(f"{into.text(name)}: expected a umask, as in 0o022, not {value!r}")
-    if value:
-        into.give("uds_mode", 0o666 & ~value, name)
+    if not value:
+        # gunicorn's default, which it applies to its sockets only: for all files of a process it would be too open.
+        return
+    into.give("uds_mode", 0o666 & ~value, name)
     option = option_for(name)
     if option is not None:
         into.give(option.name, value, name)
-    elif value:
+    else:
         into.warnings.append(f"{into.text(name)} has an effect on Unix sockets only: {NOT_YET}")
 
 
