@@ -258,11 +258,9 @@ def test_what_asks_for_nothing_needs_no_words(line):
 )
 def test_settings_are_taken_when_there_is_an_option(name, option, line, expected, monkeypatch):
     """By the name of the setting or of its flag; until then there is a warning."""
-    if name == "umask":
-        # 0 is for sockets only, never for all files.
-        assert option not in found_in("umask = 0").given
-    if gunicorn.option_for(name) is None:
-        assert any(name in warning for warning in configure(line).warnings)
+    for candidate in (name, *(flag[2:] for flag in SETTINGS[name].flags.split())):
+        monkeypatch.delitem(options.NAMES, candidate, raising=False)
+    assert any(name in warning for warning in found_in(line).warnings)
     kind = {int: options.values.INTEGER, str: options.values.TEXT, bool: options.values.SWITCH}[type(expected)]
     new = Option(option, kind, None, "", "Running")
     monkeypatch.setitem(options.NAMES, option, new)
@@ -270,6 +268,9 @@ def test_settings_are_taken_when_there_is_an_option(name, option, line, expected
     found = found_in(line)
     assert found.given[option][0] == expected
     assert found.warnings == []
+    if name == "umask":
+        # 0 is for sockets only, never for all files.
+        assert option not in found_in("umask = 0").given
 
 
 def test_one_large_field():
