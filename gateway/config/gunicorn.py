@@ -377,6 +377,17 @@ def take_umask(into: Translation, name: str, value: Any) -> None:
         into.warnings.append(f"{into.text(name)} has an effect on Unix sockets only: {NOT_YET}")
 
 
+def take_account(into: Translation, name: str, value: Any) -> None:
+    """A user or group, by name or number."""
+    option = option_for(name)
+    if option is None:
+        into.leave_out(name, NOT_YET)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        into.give(option.name, str(value), name)
+    elif value:
+        into.give(option.name, value, name)
+
+
 def take_chdir(into: Translation, name: str, value: Any) -> None:
     """The working directory; while gateway stays in its own, the folder to import from."""
     option = option_for(name)
@@ -422,6 +433,8 @@ TAKEN: dict[str, Callable[[Translation, str, Any], None]] = {
     "forwarded_allow_ips": take_allowed,
     "secure_scheme_headers": take_scheme_fields,
     "umask": take_umask,
+    "user": take_account,
+    "group": take_account,
     "chdir": take_chdir,
     "proxy_protocol": take_proxy_protocol,
     "ca_certs": take_tls,

@@ -254,6 +254,9 @@ def test_what_asks_for_nothing_needs_no_words(line):
         ("proxy_protocol", "proxy_protocol", "proxy_protocol = 'v1'", "v1"),
         ("chdir", "chdir", "chdir = '/tmp'", "/tmp"),
         ("umask", "umask", "umask = 0o22", 0o22),
+        ("user", "user", "user = 'www-data'", "www-data"),
+        ("user", "user", "user = 33", "33"),
+        ("group", "group", "group = 0", "0"),
     ],
 )
 def test_settings_are_taken_when_there_is_an_option(name, option, line, expected, monkeypatch):
