@@ -6,6 +6,7 @@ What goes wrong before the server runs ends in one line on stderr, ``gateway: er
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from .config.settings import Config
 from .errors import AppLoadError, ConfigError, GatewayError
 from .tracebacks import describe_cause
 
-# Words that will be subcommands. A module of such a name is served by naming its attribute.
+# Words that are subcommands, or will be. A module of such a name is served by naming its attribute.
 RESERVED = frozenset(("check", "ctl", "migrate", "top"))
 
 
@@ -28,10 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Env files add to it; a reload begins with what there was before.
     environ = dict(os.environ)
     try:
-        config, actions = sources.load(arguments)
+        if arguments[:1] == ["migrate"]:
+            return migrate(arguments[1:])
+        # A configuration written in Python may print, which is no part of what is asked for.
+        printing = any(argument.startswith("--print-config") for argument in arguments)
+        with contextlib.redirect_stdout(sys.stderr if printing else sys.stdout):
+            config, actions = sources.load(arguments)
         if "version" in actions:
             print(version())
             return errors.EXIT_OK
+        for warning in config.warnings:
+            print(f"gateway: warning: {warning}", file=sys.stderr, flush=True)
         if "print_config" in actions:
             print(show(config, actions["print_config"]))
             return errors.EXIT_OK
@@ -98,8 +106,29 @@ def check_target(config: Config) -> None:
         raise ConfigError("no application given; say which, as in: gateway app:app")
     if app in RESERVED:
         raise ConfigError(
-            f"{app!r} is a word kept for a subcommand to come; if it is your module, name the attribute too: {app}:app"
+            f"{app!r} is the name of a subcommand, or kept for one; subcommands come first, and if it is your module,"
+            f" name the attribute too: {app}:app"
         )
+
+
+def migrate(arguments: Sequence[str]) -> int:
+    """The subcommand ``migrate``: print a gunicorn.conf.py as gateway.toml."""
+    from .config.migrate import migrate as translate
+
+    if arguments in (["-h"], ["--help"]):
+        print("usage: gateway migrate FILE\n")
+        print("Print a configuration file of gunicorn, NAME.py, file:PATH or python:MODULE, as gateway.toml:")
+        print("the same options, and comments for what has no equivalent.")
+        return errors.EXIT_OK
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise ConfigError(
+            "migrate takes one argument, a configuration file of gunicorn, as in: gateway migrate gunicorn.conf.py"
+            " > gateway.toml; if it is your module, name the attribute too: migrate:app"
+        )
+    with contextlib.redirect_stdout(sys.stderr):
+        text = translate(arguments[0])
+    print(text, end="")
+    return errors.EXIT_OK
 
 
 def check(config: Config) -> int:

@@ -180,19 +180,39 @@ GROUPS = (
 # Classes that gunicorn users pass to -k, and what they stand for here.
 WORKER_CLASSES = {
     "sync": "wsgi",
+    "gunicorn.workers.sync.syncworker": "wsgi",
     "gthread": "wsgi",
     "thread": "wsgi",
+    "gunicorn.workers.gthread.threadworker": "wsgi",
     "gevent": "wsgi",
     "gevent_wsgi": "wsgi",
     "gevent_pywsgi": "wsgi",
+    "gunicorn.workers.ggevent.geventworker": "wsgi",
     "eventlet": "wsgi",
+    "gunicorn.workers.geventlet.eventletworker": "wsgi",
     "tornado": "wsgi",
+    "gunicorn.workers.gtornado.tornadoworker": "wsgi",
+    "meinheld.gmeinheld.meinheldworker": "wsgi",
+    "egg:meinheld#gunicorn_worker": "wsgi",
     "asgi": "asgi",
+    "gunicorn.workers.gasgi.asgiworker": "asgi",
     "uvicorn.workers.uvicornworker": "asgi",
     "uvicorn.workers.uvicornh11worker": "asgi",
     "uvicorn_worker.uvicornworker": "asgi",
     "uvicorn_worker.uvicornh11worker": "asgi",
 }
+
+# Those that serve one request at a time, which an application may count on.
+ONE_AT_A_TIME = frozenset(("sync", "gunicorn.workers.sync.syncworker"))
+
+
+def worker_interface(name: str) -> str | None:
+    """The interface that gunicorn's worker class `name` serves, or None for one that isn't known."""
+    name = name.lower()
+    # A class of the user's own, made to change how uvicorn is set up.
+    if name.endswith(("uvicornworker", "uvicornh11worker")):
+        return "asgi"
+    return WORKER_CLASSES.get(name)
 
 
 def limit(name: str, attribute: str, default: int, text: str, *, flags: tuple[str, ...] = (), **more: Any) -> Option:
@@ -252,6 +272,17 @@ OPTIONS: tuple[Option, ...] = (
         "more directories for the import path, after the app dir",
         "Application",
         repeatable=True,
+    ),
+    Option(
+        "env",
+        values.ASSIGNMENTS,
+        (),
+        "set an environment variable, for the application too; stronger than the environment and than env files",
+        "Application",
+        flags=("-e",),
+        names=("raw_env",),
+        repeatable=True,
+        secret=True,
     ),
     Option(
         "root_path",
@@ -353,7 +384,7 @@ OPTIONS: tuple[Option, ...] = (
         "worker_class",
         values.TEXT,
         None,
-        "accepted for gunicorn's sake: known classes choose the interface",
+        "accepted for gunicorn's sake: known classes choose the interface, and sync one thread",
         "Running",
         flags=("-k",),
         placeholder="CLASS",
@@ -914,10 +945,18 @@ OPTIONS: tuple[Option, ...] = (
         "config",
         values.PATH,
         None,
-        "read options from this TOML file, in place of gateway.toml or [tool.gateway] in pyproject.toml",
+        "read options from this file, in place of gateway.toml or [tool.gateway] in pyproject.toml: TOML, or a "
+        "gunicorn.conf.py (NAME.py, file:PATH or python:MODULE)",
         "Configuration",
         flags=("-c",),
         default_text="./gateway.toml, ./pyproject.toml",
+    ),
+    Option(
+        "gunicorn_cmd_args",
+        values.SWITCH,
+        False,
+        "take options from the environment variable GUNICORN_CMD_ARGS, as gunicorn does",
+        "Configuration",
     ),
     Option(
         "env_file",

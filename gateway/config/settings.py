@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ..errors import ConfigError
 from . import options as table
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, Address, unix_address
-from .options import BY_NAME, OPTIONS, WORKER_CLASSES, Option, find, suggest
+from .options import BY_NAME, ONE_AT_A_TIME, OPTIONS, WORKER_CLASSES, Option, find, suggest, worker_interface
 
 if TYPE_CHECKING:
     from ..tls import TLSSettings
@@ -39,6 +39,17 @@ class Source(NamedTuple):
 
 DEFAULT = Source(0, "default")
 KEYWORD = Source(5, "keyword")
+
+
+class Extras(NamedTuple):
+    """What a configuration file brings beside values of options."""
+
+    hooks: Mapping[str, Callable[..., Any]] = {}
+    """By gunicorn's names for them."""
+    warnings: tuple[str, ...] = ()
+    """What has no effect: one line each."""
+    notices: tuple[str, ...] = ()
+    """What the user should be told when the server starts: one line each."""
 
 
 class ApplicationSettings(NamedTuple):
@@ -209,10 +220,11 @@ class Config:
     Raises ConfigError: an option that doesn't exist, a value it can't have, or options that contradict each other.
     """
 
-    __slots__ = ("_sources", "_values", "application", "listen", "notices")
+    __slots__ = ("_extras", "_sources", "_values", "application", "listen", "notices")
 
     _values: Mapping[str, Any]
     _sources: Mapping[str, Source]
+    _extras: Extras
     application: ApplicationSettings
     listen: ListenSettings
     notices: tuple[str, ...]
@@ -227,16 +239,16 @@ class Config:
             if option.name in given:
                 raise ConfigError(f"{name} and another name for it are both given")
             given[option.name] = (value, Source(KEYWORD.rank, f"keyword {name}"))
-        self._set(given)
+        self._set(given, Extras())
 
     @classmethod
-    def from_sources(cls, given: Mapping[str, tuple[Any, Source]]) -> Config:
+    def from_sources(cls, given: Mapping[str, tuple[Any, Source]], extras: Extras | None = None) -> Config:
         """A config from values, by option name, of which each comes with its source. Raises ConfigError."""
         config = cls.__new__(cls)
-        config._set(given)  # noqa: SLF001 (a constructor)
+        config._set(given, extras or Extras())  # noqa: SLF001 (a constructor)
         return config
 
-    def _set(self, given: Mapping[str, tuple[Any, Source]]) -> None:
+    def _set(self, given: Mapping[str, tuple[Any, Source]], extras: Extras) -> None:
         values: dict[str, Any] = {}
         sources: dict[str, Source] = {}
         for option in OPTIONS:
@@ -248,8 +260,8 @@ class Config:
         put = object.__setattr__
         put(self, "_values", MappingProxyType(values))
         put(self, "_sources", MappingProxyType(sources))
-        put(self, "notices", ())
-        self._take_worker_class(values)
+        put(self, "_extras", extras)
+        put(self, "notices", (*self._take_worker_class(values, sources), *extras.notices))
         addresses = self._addresses(values, sources)
         put(self, "application", self._cut(ApplicationSettings))
         put(self, "listen", self._cut(ListenSettings, addresses=addresses))
@@ -276,17 +288,30 @@ class Config:
         changed = [
             f"{name}={BY_NAME[name].show(value)!r}" if BY_NAME[name].secret else f"{name}={value!r}"
             for name, value in self._values.items()
-            if self._sources[name] is not DEFAULT
+            if self._sources[name].rank > DEFAULT.rank
         ]
         return f"Config({', '.join(changed)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Config.from_sources, (self._given(),)
+        return Config.from_sources, (self._given(), self._extras)
 
     @property
     def values(self) -> Mapping[str, Any]:
         """Every option's value, by name."""
         return self._values
+
+    @property
+    def hooks(self) -> Mapping[str, Callable[..., Any]]:
+        """Functions of a gunicorn.conf.py that want to be called, by gunicorn's names for them.
+
+        Each takes the parameters that `config.gunicorn.HOOKS` lists.
+        """
+        return MappingProxyType(self._extras.hooks)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and has no effect: one line each."""
+        return self._extras.warnings
 
     def source(self, name: str) -> Source:
         """Where the value of the option `name` comes from."""
@@ -300,7 +325,7 @@ class Config:
         for name, value in options.items():
             option = keyword(name)
             given[option.name] = (value, Source(rank, f"keyword {name}"))
-        return Config.from_sources(given)
+        return Config.from_sources(given, self._extras)
 
     @property
     def processes(self) -> ProcessSettings:
@@ -377,7 +402,7 @@ class Config:
         return {
             name: (value, self._sources[name])
             for name, value in self._values.items()
-            if self._sources[name] is not DEFAULT
+            if self._sources[name].rank > DEFAULT.rank
         }
 
     def _cut(self, section: type[T], **more: Any) -> T:
@@ -397,23 +422,27 @@ class Config:
         source = self._sources[name]
         return BY_NAME[name].flag if source is DEFAULT else source.text
 
-    def _take_worker_class(self, values: dict[str, Any]) -> None:
+    def _take_worker_class(self, values: dict[str, Any], sources: dict[str, Source]) -> tuple[str, ...]:
+        """Set what the worker class stands for. Returns what to tell about it."""
         name = values["worker_class"]
         if name is None:
-            return
-        interface = WORKER_CLASSES.get(name.lower())
+            return ()
+        interface = worker_interface(name)
         if interface is None:
             known = ", ".join(sorted(WORKER_CLASSES))
             raise ConfigError(
                 f"{self._text('worker_class')}: gateway has no worker classes; leave {name!r} out, or say --interface"
                 f" wsgi or asgi (names it understands: {known})"
             )
-        notice = f"worker class {name}: taken as --interface {interface}"
-        if values["interface"] == "auto":
-            values["interface"] = interface
-        else:
-            notice = f"worker class {name}: has no effect beside --interface {values['interface']}"
-        object.__setattr__(self, "notices", (notice,))
+        if values["interface"] != "auto":
+            return (f"worker class {name}: has no effect beside --interface {values['interface']}",)
+        # As weak as a default, so that `replace` decides anew.
+        source = Source(DEFAULT.rank, sources["worker_class"].text)
+        values["interface"], sources["interface"] = interface, source
+        if name.lower() not in ONE_AT_A_TIME or sources["threads"] is not DEFAULT:
+            return (f"worker class {name}: taken as --interface {interface}",)
+        values["threads"], sources["threads"] = 1, source
+        return (f"worker class {name}: taken as --interface {interface} --threads 1",)
 
     def _addresses(self, values: dict[str, Any], sources: dict[str, Source]) -> tuple[Address, ...]:
         """Where to listen, from the strongest of the sources that say something about it; others are forgotten."""

@@ -1,12 +1,15 @@
 """Where options come from: defaults < file < environment < command line.
 
-- File: `--config FILE`, else `gateway.toml` in the app dir, else `[tool.gateway]` of the `pyproject.toml` there.
-  Relative paths in it are relative to the current directory, as on the command line.
-- Environment: `GATEWAY_<OPTION>`, and variables that other programs know too (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS,
-  SCRIPT_NAME, SENDFILE), which are weaker. PORT is the weakest of all: a platform sets it for whatever it starts, so it
-  only counts where nothing else says where to listen, and then it means all addresses.
+- File: `--config FILE`, else `gateway.toml` in the app dir, else `[tool.gateway]` of the `pyproject.toml` there. Only
+  `--config` names a Python file, which has gunicorn's names for settings; in it, `gateway = {...}` is like
+  `[tool.gateway]`, and stronger than the settings around it. Relative paths are relative to the current directory, as
+  on the command line.
+- Environment: `GATEWAY_<OPTION>`, and what other programs know too, which is weaker: GUNICORN_CMD_ARGS where
+  --gunicorn-cmd-args asks for it, then WEB_CONCURRENCY, FORWARDED_ALLOW_IPS, SCRIPT_NAME and SENDFILE. PORT is the
+  weakest of all: a platform sets it for whatever it starts, so it only counts where nothing else says where to listen,
+  and then it means all addresses.
 - Env files are read first: what they set counts as environment, for gateway and for the application. A variable that is
-  set already stays as it is; of several files, the last one that has a variable wins.
+  set already stays as it is; of several files, the last one that has a variable wins. What `--env` sets always counts.
 
 Each value keeps its source, for error messages and `--print-config`.
 """
@@ -18,8 +21,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
+from . import gunicorn, python
+from .gunicorn import Given, Translation
 from .options import BY_NAME, NAMES, OPTIONS, Option, find, suggest
-from .settings import Config, Source
+from .settings import Config, Extras, Source
 from .usage import parser
 
 RANK_PLATFORM = 1
@@ -29,8 +34,6 @@ RANK_VARIABLE = 4
 RANK_COMMAND_LINE = 5
 
 ALL_ADDRESSES = "0.0.0.0"
-
-Given = dict[str, tuple[Any, Source]]
 
 # What a command line asks for beside serving.
 ACTIONS = ("check_config", "print_config", "version")
@@ -60,13 +63,59 @@ def gather(command_line: Given, environ: MutableMapping[str, str]) -> Config:
     if "env_file" in early:
         load_env_files(*early["env_file"], environ)
         early = {**environment(environ), **command_line}
-    file = read_file(early.get("config"), early.get("app_dir"))
-    if "env_file" in file and "env_file" not in early:
-        load_env_files(*file["env_file"], environ)
-    given = {**platform(environ), **file, **environment(environ), **command_line}
+    arguments, named = gunicorn_arguments(early, environ)
+    file = read_file(early.get("config") or named, early.get("app_dir"))
+    if "gunicorn_cmd_args" not in early:
+        arguments, _ = gunicorn_arguments(file.given, environ)
+    if "env_file" in file.given and "env_file" not in early:
+        load_env_files(*file.given["env_file"], environ)
+    assignments = {**file.given, **arguments.given, **command_line}.get("env")
+    if assignments is not None:
+        set_variables(*assignments, environ)
+    shared, variables = split(environment(environ))
+    given = {**platform(environ), **file.given, **shared, **arguments.given, **variables, **command_line}
+    if named is not None:
+        given.setdefault("config", named)
     if "port" in given and given["port"][1].rank == RANK_PLATFORM and "host" not in given:
         given["host"] = (ALL_ADDRESSES, given["port"][1])
-    return Config.from_sources(given)
+    drop_tls(given, file, arguments)
+    warnings = [*file.warnings, *arguments.warnings]
+    if file.is_gunicorn and environ.get(gunicorn.ARGUMENTS) and "gunicorn_cmd_args" not in given:
+        warnings.append(f"environment variable {gunicorn.ARGUMENTS} has no effect without --gunicorn-cmd-args")
+    notices = [text for name, source, text in file.notices if given[name][1] is source]
+    return Config.from_sources(given, Extras(file.hooks, tuple(warnings), tuple(notices)))
+
+
+def drop_tls(given: Given, *translations: Translation) -> None:
+    """Take out of `given` what gunicorn ignores without a certificate, with a warning."""
+    if any(name in given and given[name][0] for name in ("certfile", "keyfile")):
+        return
+    for translation in translations:
+        for name in translation.needs_certificate:
+            if given.get(name) is translation.given[name]:
+                del given[name]
+                translation.leave_out(name, "there is no certfile")
+
+
+def split(given: Given) -> tuple[Given, Given]:
+    """Variables that other programs know too, and gateway's own."""
+    shared = {name: entry for name, entry in given.items() if entry[1].rank == RANK_SHARED_VARIABLE}
+    return shared, {name: entry for name, entry in given.items() if name not in shared}
+
+
+def gunicorn_arguments(asking: Given, environ: Mapping[str, str]) -> tuple[Translation, tuple[Any, Source] | None]:
+    """What GUNICORN_CMD_ARGS says, where `asking` wants it read, and the file it names. Raises ConfigError."""
+    if "gunicorn_cmd_args" in asking:
+        value, source = asking["gunicorn_cmd_args"]
+        if BY_NAME["gunicorn_cmd_args"].read(value, source.text):
+            return gunicorn.from_arguments(environ.get(gunicorn.ARGUMENTS, ""), RANK_SHARED_VARIABLE)
+    return Translation("", RANK_SHARED_VARIABLE), None
+
+
+def set_variables(value: Any, source: Source, environ: MutableMapping[str, str]) -> None:
+    """Set what --env says. Raises ConfigError."""
+    for text in BY_NAME["env"].read(value, source.text):
+        name, _, environ[name] = text.partition("=")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,6 +141,9 @@ def environment(environ: Mapping[str, str]) -> Given:
     for alias, option in NAMES.items():
         aliases[option.name].append("GATEWAY_" + alias.upper())
     for option in OPTIONS:
+        # Adds to the environment, so it has no place in it; and GATEWAY_ENV is a name that a user may well have.
+        if option.name == "env":
+            continue
         names = [(name, RANK_SHARED_VARIABLE) for name in option.env if name != "PORT"]
         names += [(name, RANK_VARIABLE) for name in (*aliases[option.name], option.variable)]
         for name, rank in names:
@@ -111,30 +163,66 @@ def platform(environ: Mapping[str, str]) -> Given:
     return {"port": (port, Source(RANK_PLATFORM, "environment variable PORT"))} if port else {}
 
 
-def read_file(config: tuple[Any, Source] | None, app_dir: tuple[Any, Source] | None) -> Given:
+def read_file(config: tuple[Any, Source] | None, app_dir: tuple[Any, Source] | None) -> Translation:
     """What the configuration file says: the one that `config` names, else the one found in `app_dir`.
 
-    Raises ConfigError: it can't be read, is no TOML, or has a key that is no option.
+    Raises ConfigError: it can't be read, is wrong, or has a key that is no option.
     """
-    if config is not None and config[0]:
-        path, where = os.fspath(config[0]), config[1].text
-        if path.endswith(".py"):
-            raise ConfigError(f"{where}: {path} is Python; gateway reads TOML, with the same names for options")
-        document = read_toml(path, where)
-        if os.path.basename(path) != "pyproject.toml":
-            return check_table(document, path)
-        table = tool_table(document, path)
-        if table is None:
-            raise ConfigError(f"{where}: {path} has no [tool.gateway]")
-        return check_table(table, f"{path} [tool.gateway]")
     folder = os.fspath(app_dir[0]) if app_dir is not None and app_dir[0] else ""
+    if config is not None and config[0]:
+        return read_named_file(os.fspath(config[0]), config[1].text, folder)
+    result = Translation("", RANK_FILE)
     path = os.path.join(folder, "gateway.toml")
     if os.path.isfile(path):
-        return check_table(read_toml(path, ""), path)
+        result.given = check_table(read_toml(path, ""), path)
+        return result
     path = os.path.join(folder, "pyproject.toml")
     if os.path.isfile(path):
-        return check_table(tool_table(read_toml(path, ""), path) or {}, f"{path} [tool.gateway]")
-    return {}
+        result.given = check_table(tool_table(read_toml(path, ""), path) or {}, f"{path} [tool.gateway]")
+    return result
+
+
+def read_named_file(name: str, where: str, folder: str) -> Translation:
+    """What the file `name` says: TOML, or Python if it is called so; see `is_python`. Raises ConfigError."""
+    if is_python(name):
+        return read_python(name, where, folder)
+    path = name.removeprefix("file:")
+    document = read_toml(path, where)
+    result = Translation(path, RANK_FILE)
+    if os.path.basename(path) != "pyproject.toml":
+        result.given = check_table(document, path)
+        return result
+    table = tool_table(document, path)
+    if table is None:
+        raise ConfigError(f"{where}: {path} has no [tool.gateway]")
+    result.given = check_table(table, f"{path} [tool.gateway]")
+    return result
+
+
+def is_python(name: str) -> bool:
+    """Whether a configuration file of this name is Python: NAME.py, or as gunicorn says it python:MODULE, file:PATH."""
+    return name.endswith(".py") or name.startswith("python:") or (name.startswith("file:") and not is_toml(name))
+
+
+def is_toml(name: str) -> bool:
+    """Whether a configuration file says by its name that it is TOML."""
+    return name.lower().endswith(".toml")
+
+
+def read_python(name: str, where: str, folder: str) -> Translation:
+    """What a configuration in Python says, see `is_python`, importing from `folder`. Raises ConfigError."""
+    if name.startswith("python:"):
+        label = name
+        settings = python.run_module(name.removeprefix("python:"), where, folder)
+    else:
+        label = name.removeprefix("file:")
+        settings = python.run_file(label, where, folder)
+    result = gunicorn.from_file(settings, label, RANK_FILE)
+    own = settings.get("gateway")
+    # The name may be anything else in a file that was made for gunicorn.
+    if isinstance(own, dict):
+        result.given.update(check_table({str(key): value for key, value in own.items()}, f"{label}: gateway"))
+    return result
 
 
 def read_toml(path: str, where: str) -> dict[str, Any]:
@@ -150,7 +238,8 @@ def read_toml(path: str, where: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8, as TOML must be") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is no TOML: {error}") from None
+        hint = "" if is_toml(path) else "; a file of Python is called NAME.py"
+        raise ConfigError(f"{path}: is no TOML: {error}{hint}") from None
 
 
 def tool_table(document: dict[str, Any], path: str) -> dict[str, Any] | None:

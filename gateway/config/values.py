@@ -244,6 +244,14 @@ def show_header(value: tuple[str, str]) -> str:
     return f"{value[0]}:{value[1]}"
 
 
+def read_assignment(value: object) -> str:
+    """An environment variable and its value: "NAME=VALUE"."""
+    text = read_text(value)
+    if not text.partition("=")[0].strip() or "=" not in text:
+        raise ValueError
+    return text
+
+
 def read_trusted(value: object) -> str:
     """A peer that may be trusted: an IP address, a network, "unix" (any Unix socket) or "*" (anyone)."""
     text = read_text(value).strip()
@@ -291,6 +299,7 @@ UDS = Kind("the path of a Unix socket", "PATH", read_uds)
 HOST = Kind("a host name or IP address", "HOST", read_host)
 CERT_REQS = Kind("none (0), optional (1) or required (2)", "WORD", read_cert_reqs)
 HEADERS = Kind("a field, as in NAME:VALUE", "NAME:VALUE", read_header, show_header, "\n")
+ASSIGNMENTS = Kind("an environment variable, as in NAME=VALUE", "NAME=VALUE", read_assignment)
 TRUSTED = Kind(
     "an IP address, a network such as 10.0.0.0/8, unix or *", "PEERS", read_trusted, separator=",", takes_empty=True
 )

@@ -153,8 +153,8 @@ def test_wrong_usage(argv, message):
 
 @pytest.mark.parametrize("word", ["check", "ctl", "migrate", "top"])
 def test_reserved_words(word, folder):
-    message = refused(word)
-    assert f"{word!r} is a word kept for a subcommand" in message
+    message = refused("--threads=1", word)
+    assert f"{word!r} is the name of a subcommand, or kept for one" in message
     assert f"{word}:app" in message
     (folder / f"{word}.py").write_text(APP)
     assert run(f"{word}:app", "--check-config").returncode == EXIT_OK

@@ -67,7 +67,7 @@ def test_sections_have_the_names_of_options():
 def test_every_option_has_a_use():
     """An option that no section, part or rule takes would be a promise that nobody keeps."""
     used = {"bind", "host", "port", "uds", "fd", "workers", "worker_class", "graceful_timeout", "config", "env_file"}
-    used |= {"io"}
+    used |= {"io", "env", "gunicorn_cmd_args"}
     used |= {option.name for option in OPTIONS if option.part}
     used |= {"certfile", "keyfile", "keyfile_password", "ca_certs", "cert_reqs", "ciphers"}
     used |= {"ssl_min_version", "timeout_handshake"}
@@ -261,10 +261,11 @@ def test_factory_of_a_call():
 @pytest.mark.parametrize(
     ("name", "interface"),
     [
-        ("sync", "wsgi"),
         ("gthread", "wsgi"),
         ("gevent", "wsgi"),
+        ("gunicorn.workers.ggevent.GeventWorker", "wsgi"),
         ("uvicorn.workers.UvicornWorker", "asgi"),
+        ("project.workers.MyUvicornWorker", "asgi"),
         ("uvicorn_worker.UvicornWorker", "asgi"),
         ("asgi", "asgi"),
     ],
@@ -273,6 +274,21 @@ def test_worker_classes_choose_the_interface(name, interface):
     config = Config(worker_class=name)
     assert config.application.interface == interface
     assert config.notices == (f"worker class {name}: taken as --interface {interface}",)
+
+
+@pytest.mark.parametrize("name", ["sync", "gunicorn.workers.sync.SyncWorker"])
+def test_sync_workers_run_one_request_at_a_time(name):
+    config = Config(worker_class=name)
+    assert (config.application.interface, config.threads) == ("wsgi", 1)
+    assert config.notices == (f"worker class {name}: taken as --interface wsgi --threads 1",)
+    assert config.source("threads").text == config.source("interface").text == "keyword worker_class"
+    config = Config(worker_class=name, threads=5)
+    assert config.threads == 5
+    assert config.notices == (f"worker class {name}: taken as --interface wsgi",)
+    # What follows from the worker class is gone with it.
+    other = Config(worker_class=name).replace(worker_class="asgi")
+    assert (other.application.interface, other.threads) == ("asgi", 8)
+    assert other.notices == ("worker class asgi: taken as --interface asgi",)
 
 
 def test_an_interface_beats_a_worker_class():
