@@ -56,7 +56,7 @@ class Peer:
         return [word.format(threads=self.threads, **values) for word in self.command.split()]
 
 
-_GATEWAY = "{python} -m gateway {app} -b 127.0.0.1:{port} --log-level error --keep-alive 75"
+_GATEWAY = "{python} -m gateway {app} --no-supervisor -b 127.0.0.1:{port} --log-level error --keep-alive 75"
 # Small messages too, as the peers do.
 _DEFLATE_ALL = " --ws-deflate-min-size 0"
 _LOGGED = " --access-logfile {scratch}/access.log"
