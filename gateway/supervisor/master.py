@@ -640,6 +640,8 @@ class Master:
         try:
             if self.reread is not None:
                 config, environ = self.reread()
+                for warning in config.warnings:
+                    self.log.warning("%s", warning)
             sockets = Sockets(config.listen, current.sockets if current is not None else None)
         except (ConfigError, BindError) as error:
             self._reload_failed(error, "")
