@@ -270,10 +270,10 @@ class Master:
             self.notifier.ready(self.state().reason)
             self._take_over()
             return
+        previous.sockets.close(coming.sockets)
         self.notifier.ready(self.state().reason)
         self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
         self._move_logs()
-        previous.sockets.close(coming.sockets)
         for child in self.children.values():
             if child.generation is not coming and child.state in (BOOTING, READY):
                 child.retire(self._leave_time(child.generation.config))
