@@ -637,20 +637,58 @@ class TestBackpressure:
 
     def test_disconnect_wakes_the_thread(self, build: Backend) -> None:
         result = Closing([b"x" * 100000] * 100)
+        paused = threading.Event()
 
         def app(environ: Any, start: Any) -> Any:
             start("200 OK", [])
+            assert paused.wait(TIMEOUT)
             return result
 
         lane = Lane(build, app)
         lane.feed(GET)
         lane.connection.pause_writing()
+        paused.set()
         lane.until(lambda: lane.output)
         lane.idle()
         lane.connection.lost(None)
         lane.settle()
         assert result.closed == 1
         assert not lane.records.records
+
+    def test_what_a_thread_is_sending_counts_when_the_client_leaves(self, build: Backend) -> None:
+        sending, go_on = threading.Event(), threading.Event()
+        logged: list[int] = []
+
+        class Log(build.module("kernels.base").AccessLog):  # type: ignore[misc]
+            def log(self, stream: Any, now: float) -> int:
+                logged.append(stream.body_sent)
+                go_on.set()
+                return 0
+
+        def app(environ: Any, start: Any) -> Any:
+            start("200 OK", [])
+            return [b"x" * 1000]
+
+        lane = Lane(build, app, service={"access_log": Log()})
+        if not lane.direct:
+            pytest.skip("the loop sends")
+        send_now = lane.transport.send_now
+
+        def slow(data: bytes) -> int:
+            sending.set()
+            assert go_on.wait(TIMEOUT)
+            return send_now(data)  # type: ignore[no-any-return]
+
+        lane.transport.send_now = slow
+        lane.feed(GET)
+        assert sending.wait(TIMEOUT)
+        # The loop waits for the send; whoever logs before that lets it go on, too late.
+        timer = threading.Timer(QUIET, go_on.set)
+        timer.start()
+        lane.connection.lost(None)
+        lane.settle()
+        timer.join()
+        assert logged == [1000]
 
     def test_end_of_grace_wakes_the_thread(self, build: Backend) -> None:
         lane = Lane(build, wsgi_apps.echo)

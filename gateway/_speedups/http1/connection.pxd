@@ -54,7 +54,6 @@ cdef class HTTP1Connection(Connection):
     @cython.locals(available=Py_ssize_t)
     cpdef int received(self, Py_ssize_t size) except -1
     cpdef int eof(self) except -1
-    @cython.locals(stream=HTTPStream)
     cpdef int lost(self, object error) except -1
     cpdef int pause_writing(self) except -1
     @cython.locals(stream=HTTPStream)
@@ -121,6 +120,8 @@ cdef class HTTP1Connection(Connection):
     cdef int begin_response(self, HTTPStream stream, bytes data, bint complete, long long file_size) except -1
 
     cdef int response_done(self, HTTPStream stream) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int revoke(self) except -1
     cdef int end_exchange(self, HTTPStream stream) except -1
     @cython.locals(service=Service)
     cdef int leave(self, HTTPStream stream) except -1

@@ -163,11 +163,7 @@ class HTTP1Connection(Connection):
         self.deadline = 0.0
         self.output.stop(self.stream)
         self.input.clear()
-        stream = self.stream
-        if stream is not None:
-            self.stream = None
-            self.leave(stream)
-            stream.disconnect()
+        self.revoke()
         return 0
 
     def pause_writing(self) -> int:
@@ -735,6 +731,17 @@ class HTTP1Connection(Connection):
                 self.brake()
         return 0
 
+    def revoke(self) -> int:
+        """End the exchange that is running, if there is one: nobody gets what is left of its response. Returns 0."""
+        stream = self.stream
+        if stream is not None:
+            self.stream = None
+            self.half_close_at = 0.0
+            # First of all: a thread may be sending, and what it sends counts.
+            stream.disconnect()
+            self.leave(stream)
+        return 0
+
     def end_exchange(self, stream: HTTPStream) -> int:
         """Take leave of the stream. Returns 0."""
         self.stream = None
@@ -844,10 +851,7 @@ class HTTP1Connection(Connection):
         self.deadline = 0.0
         self.output.stop(self.stream)
         self.transport.abort()
-        stream = self.stream
-        if stream is not None:
-            self.end_exchange(stream)
-            stream.disconnect()
+        self.revoke()
         return 0
 
     def expire(self) -> int:
