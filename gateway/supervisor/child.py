@@ -17,6 +17,8 @@ import time
 from logging import Logger
 from typing import Any
 
+from gateway.server.server import EXIT_TIME
+
 from .channel import Channel
 from .recycle import Lifetime
 from .reload import Generation
@@ -25,6 +27,13 @@ BOOTING, READY, LEAVING = "booting", "ready", "leaving"
 
 DUMP_TIME = 2.0
 """Seconds a child that is late gets to dump its stacks."""
+
+
+MARGIN = 2.0
+"""Seconds a child gets beyond the time in which it ends itself."""
+
+QUICK = EXIT_TIME + MARGIN
+"""Seconds for a child that has nothing to finish."""
 
 
 class Child:
@@ -68,8 +77,11 @@ class Child:
             self.deadline = None
             self.lifetime = Lifetime(self.generation.config.processes, time.monotonic())
 
-    def retire(self, seconds: float) -> None:
-        """Have it finish what it has and end, within `seconds`; what waits to be accepted is left to the others."""
+    def retire(self, seconds: float | None = None) -> None:
+        """Have it finish what it has and end, in `seconds`; what waits to be accepted is left to the others.
+
+        None: in the time after which it has ended by itself, or never will.
+        """
         if self.state == READY:
             # Where that does not get through, it is ending already.
             self.channel.send(retire=True)
@@ -77,8 +89,8 @@ class Child:
         else:
             self.stop(signal.SIGTERM, seconds)
 
-    def stop(self, number: int, seconds: float) -> None:
-        """Have it end by the signal `number`, within `seconds`."""
+    def stop(self, number: int, seconds: float | None = None) -> None:
+        """Have it end by the signal `number`; `seconds` as for `retire`."""
         self.signal(number)
         self._leave(seconds)
 
@@ -114,7 +126,10 @@ class Child:
         )
         self.signal(signal.SIGABRT)
 
-    def _leave(self, seconds: float) -> None:
+    def _leave(self, seconds: float | None) -> None:
+        if seconds is None:
+            config = self.generation.config
+            seconds = config.processes.graceful_timeout + config.asgi.lifespan_shutdown_timeout + QUICK
         self.state = LEAVING
         self._late = "did not stop in time"
         end = time.monotonic() + seconds

@@ -16,14 +16,21 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .channel import Channel
+from .child import MARGIN
+from .death import describe
+
+if TYPE_CHECKING:
+    from .master import Master
 
 VARIABLE = "GATEWAY_UPGRADE"
 """Says in the new program's environment what it is handed."""
@@ -83,3 +90,96 @@ class Upgrade:
 def command() -> list[str]:
     """How this program was started: `python -m gateway ...`, or a script."""
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+class Succession:
+    """Which program follows which, as the master sees it."""
+
+    def __init__(self, master: Master) -> None:
+        self.master = master
+        self.log = master.log
+        self.handover = Handover.take(os.environ)
+        """From the program that this one is to replace."""
+        self.upgrade: Upgrade | None = None
+        """The program that is to replace this one."""
+        self.complete = False
+        """It serves; this one only ends."""
+
+    def begin(self) -> None:
+        """Start the program anew, to take over."""
+        master = self.master
+        current = master.generations.current
+        if self.upgrade is not None or master.stopping or current is None or master.generations.coming:
+            self.log.warning("Not upgrading: a start, a reload, another upgrade or a stop is on its way")
+            return
+        if os.getpid() == 1:
+            self.log.error("Not upgrading: process 1 of a container can't hand over; replace the container instead")
+            return
+        sockets = current.sockets.descriptors()
+        if master.health is not None:
+            name = f"health {master.config.processes.health_bind}"
+            sockets[name] = [listener.sock.fileno() for listener in master.health.listeners]
+        try:
+            limit = master.config.processes.timeout_boot
+            self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0)
+        except OSError as error:
+            self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
+            return
+        master.selector.register(self.upgrade.channel, selectors.EVENT_READ, self._hear)
+        self.log.info("Upgrading: started the new program with pid: %d", self.upgrade.pid)
+
+    def check(self, now: float) -> None:
+        """End a new program that is not ready in time; `now` is of `time.monotonic`."""
+        upgrade = self.upgrade
+        if upgrade is None or self.complete or upgrade.deadline is None or now < upgrade.deadline:
+            return
+        self.log.error("The new program (pid:%d) is not ready in time; ending it", upgrade.pid)
+        os.kill(upgrade.pid, signal.SIGKILL)
+        upgrade.deadline = None
+
+    def ended(self, pid: int, status: int) -> bool:
+        """A process has ended. Returns whether it was the new program."""
+        upgrade = self.upgrade
+        if upgrade is None or upgrade.pid != pid:
+            return False
+        self.upgrade = None
+        if upgrade.channel in self.master.selector.get_map():
+            self.master.selector.unregister(upgrade.channel)
+        upgrade.channel.close()
+        if not self.complete:
+            self.log.error("Upgrade failed, this program goes on: the new one %s", describe(status))
+        return True
+
+    def take_over(self) -> None:
+        """Tell the program before this one, if there is one, that it may go."""
+        if self.handover is None:
+            return
+        self.handover.channel.send(ready="")
+        self.handover.channel.close()
+        self.handover = None
+        if self.master.pid_file is not None:
+            self.master.pid_file.write(force=True)
+
+    def stop(self) -> None:
+        """This program was told to stop: so is the new one."""
+        if self.upgrade is not None:
+            os.kill(self.upgrade.pid, signal.SIGTERM)
+
+    def leave(self) -> None:
+        """In a worker: close our copies of the channels."""
+        if self.upgrade is not None:
+            self.upgrade.channel.close()
+        if self.handover is not None:
+            self.handover.channel.close()
+
+    def _hear(self) -> None:
+        """The new program is ready, or about to end."""
+        upgrade = self.upgrade
+        assert upgrade is not None
+        if not upgrade.ready():
+            self.master.selector.unregister(upgrade.channel)
+            return
+        self.log.info("Upgrade complete: process %d serves, this one finishes what it has", upgrade.pid)
+        self.master.notifier.succeeded_by(upgrade.pid)
+        self.complete = True
+        self.master.leave_to_successor()
