@@ -479,11 +479,12 @@ class Config:
         if not values["reload"]:
             return ()
         notices = []
-        for name, value in RELOAD_NEEDS.items():
-            if values[name] != value:
-                notices.append(f"{self._text(name)}: has no effect with --reload, which has one worker load what is new")
+        for name, needed in RELOAD_NEEDS.items():
+            if values[name] != needed:
+                text = self._text(name)
+                notices.append(f"{text}: has no effect with --reload, which is for one worker that loads all anew")
             # As weak as a default, so that `replace` decides anew.
-            values[name], sources[name] = value, Source(DEFAULT.rank, "--reload")
+            values[name], sources[name] = needed, Source(DEFAULT.rank, "--reload")
         for name, value in RELOAD_DEFAULTS.items():
             if sources[name] is DEFAULT:
                 values[name], sources[name] = value, Source(DEFAULT.rank, "--reload")

@@ -4,8 +4,9 @@ What the kernel has queued is accepted and the listeners are closed; idle connec
 "Connection: close" until the grace period is over; the rest is cut off, and the log says what it was. Nothing here
 waits without a bound.
 
-Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs, and idle connections are
-not closed at once: a client may just be sending its next request on one. It is answered, with "Connection: close".
+Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs. With `keep_idle`, idle
+connections are not closed at once: a client may just be sending its next request on one. It is answered, with
+"Connection: close".
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Drain:
         at_once: asyncio.Event,
         *,
         leave_queue: bool = False,
+        keep_idle: bool = False,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -56,6 +58,7 @@ class Drain:
         self.pool = pool
         self.at_once = at_once
         self.leave_queue = leave_queue
+        self.keep_idle = keep_idle
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -94,7 +97,7 @@ class Drain:
             connection = protocol.connection
             fresh = now - protocol.since < FRESH and connection.fresh()
             # Between two requests: the next one may be on its way.
-            idle = self.leave_queue and not connection.describe() and not connection.lingering()
+            idle = self.keep_idle and not connection.describe() and not connection.lingering()
             if protocol in self._told or ((fresh or idle) and not all_of_them):
                 continue
             self._told.add(protocol)

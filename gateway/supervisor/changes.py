@@ -11,6 +11,7 @@ import contextlib
 import fnmatch
 import glob
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -165,29 +166,30 @@ def outermost(folders: Sequence[str]) -> tuple[str, ...]:
 
 
 class Snapshot:
-    """What files looked like. `since` (seconds of the epoch): what is newer at the first look has changed."""
+    """What files looked like. A file seen for the first time has changed when it is newer than `since`."""
 
     def __init__(self, since: float) -> None:
-        self._since = int(since * 1e9)
+        self.since = since
+        """Seconds of the epoch; math.inf: never."""
         self._stamps: dict[str, Stamp | None] = {}
+
+    def know(self, path: str, stamp: Stamp | None) -> None:
+        """Somebody else has seen a file, like this."""
+        self._stamps[path] = stamp
 
     def compare(self, stamps: dict[str, Stamp | None], complete: bool = True) -> set[str]:
         """The files that look different now, are new or gone; `complete`: those that are not in `stamps` are gone."""
         before = self._stamps
+        newest = self.since * 1e9
         changed = {
-            path for path, stamp in stamps.items() if (before[path] != stamp if path in before else self._is_new(stamp))
+            path
+            for path, stamp in stamps.items()
+            if (before[path] != stamp if path in before else stamp is not None and stamp[0] > newest)
         }
         if complete:
             changed.update(path for path in before if path not in stamps)
         self._stamps = stamps if complete else {**before, **stamps}
         return changed
-
-    def begin(self) -> None:
-        """From now on a file that was not there has changed, whatever its age: it may have been moved there."""
-        self._since = 0
-
-    def _is_new(self, stamp: Stamp | None) -> bool:
-        return stamp is not None and stamp[0] > self._since
 
 
 def stamp_of(path: str | os.DirEntry[str]) -> Stamp | None:
@@ -220,7 +222,8 @@ class Polling:
         self._snapshot = Snapshot(since)
         self._took = 0.0
         self._found = self._look()
-        self._snapshot.begin()
+        # From now on all that was not there: it may have been moved there, whatever its age.
+        self._snapshot.since = -math.inf
 
     def wait(self) -> set[str]:
         """The files that have changed since the look before."""
@@ -256,16 +259,16 @@ class Notified:
             yield_on_timeout=True,
             ignore_permission_denied=True,
         )
+        self._found: set[str] = set()
         # Begins to watch. What has changed until then is seen by its time.
-        self._found = self.wait()
-        snapshot = Snapshot(since)
-        self._found |= snapshot.compare({entry.path: stamp_of(entry) for entry in selection.walk()})
+        first = self.wait()
+        self._found = first | Snapshot(since).compare({entry.path: stamp_of(entry) for entry in selection.walk()})
 
     def wait(self) -> set[str]:
         """The files that have changed, after a moment at the latest."""
-        if found := getattr(self, "_found", None):
-            self._found = set()
-            return set(found)
+        if self._found:
+            found, self._found = self._found, set()
+            return found
         events = next(self._events, None)
         if events is None:
             raise SystemExit
@@ -295,11 +298,14 @@ def watch(settings: DevelopmentSettings, channel: Channel, since: float) -> None
     channel.send(watching={"name": engine.name, "problem": problem})
     loaded: set[str] = set()
     single = Snapshot(since)
-    changed: set[str] = set()
+    changed = single.compare({path: stamp_of(path) for path in selection.elsewhere()})
     first = 0.0
     while (messages := channel.receive()) is not None:
         for message in messages:
-            loaded.update(message.get("files", ()))
+            for path, stamp in message.get("files", {}).items():
+                if path not in loaded:
+                    loaded.add(path)
+                    single.know(path, tuple(stamp) if stamp is not None else None)
         found = engine.wait()
         found |= single.compare({path: stamp_of(path) for path in selection.elsewhere(loaded)}, complete=False)
         if found and not changed:
