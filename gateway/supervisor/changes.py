@@ -69,7 +69,8 @@ class Selection:
         more = [name for name in includes if os.path.isdir(name)]
         self.folders = outermost([*folders, *more])
         self._excluded_folders = frozenset(os.path.abspath(name) for name in excludes if os.path.isdir(name))
-        excludes = [name for name in excludes if not os.path.isdir(name)]
+        # A plain name is that of every such folder, wherever it is.
+        excludes = [name for name in excludes if os.sep not in name or not os.path.isdir(name)]
         # What was asked for is not overruled by what is so by itself.
         self._include = Patterns([*(name for name in INCLUDED if name not in excludes), *includes])
         self._exclude = Patterns([*(name for name in EXCLUDED if name not in includes), *excludes])
