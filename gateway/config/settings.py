@@ -352,6 +352,10 @@ class Config:
             given[option.name] = (value, Source(rank, f"keyword {name}"))
         return Config.from_sources(given, self._extras)
 
+    def without_hooks(self) -> Config:
+        """The same, with no functions to call."""
+        return Config.from_sources(self._given(), self._extras._replace(hooks={}))
+
     @property
     def processes(self) -> ProcessSettings:
         """Master and workers."""

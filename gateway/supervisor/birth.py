@@ -7,10 +7,12 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway.errors import EXIT_ERROR, EXIT_OK
+from gateway.server.hooks import HookSettings, HookWorker
 from gateway.server.share import Share
 from gateway.server.worker import Terminated
 
 from .channel import Channel
+from .hooks import call
 from .reload import Generation
 from .systemd import VARIABLES
 from .upgrade import VARIABLE
@@ -20,12 +22,17 @@ if TYPE_CHECKING:
     from .master import Master
 
 
-def become_worker(master: Master, generation: Generation, row: int, channel: Channel) -> NoReturn:
-    """In the new process: serve, with `row` on the board and this end of the `channel`. Raises WorkerProcess."""
+def become_worker(
+    master: Master, generation: Generation, row: int, channel: Channel, hook_worker: HookWorker
+) -> NoReturn:
+    """In the new process: serve, with `row` on the board and this end of the `channel`. Raises WorkerProcess.
+
+    `hook_worker` is what hooks know it as.
+    """
     code = EXIT_ERROR
     try:
         master.titles.be("worker")
-        master.identity.take()
+        hook_worker.pid = os.getpid()
         let_go(master, generation)
         listeners = generation.sockets.listeners
         if generation.environ is not None:
@@ -35,8 +42,26 @@ def become_worker(master: Master, generation: Generation, row: int, channel: Cha
             os.environ.pop(name, None)
         loggers = master.logs.loggers if generation.config.log == master.logs.settings else None
         share = Share(master.board, row)
-        worker = Worker(generation.config, listeners, share, channel, loggers, master.loaded, generation.failure)
-        code = worker.run()
+        arbiter = master.arbiter
+        arbiter.cfg = HookSettings(generation.config)
+
+        def begin() -> None:
+            call(generation.config.hooks, "post_fork", arbiter, hook_worker)
+            master.identity.take()
+            master.parent_death.follow()
+
+        worker = Worker(
+            generation.config,
+            listeners,
+            share,
+            channel,
+            loggers,
+            master.loaded,
+            arbiter,
+            hook_worker,
+            generation.failure,
+        )
+        code = worker.run(begin)
     except Terminated:
         code = EXIT_OK
     except SystemExit as end:
@@ -48,8 +73,7 @@ def become_worker(master: Master, generation: Generation, row: int, channel: Cha
 
 
 def let_go(master: Master, generation: Generation | None = None) -> None:
-    """In a new process: close what is the master's, but for the sockets of `generation`, and end when it ends."""
-    master.parent_death.follow()
+    """In a new process: close what is the master's, but for the sockets of `generation`."""
     master.signals.leave()
     master.selector.close()
     if master.health is not None:

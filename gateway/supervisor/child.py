@@ -17,6 +17,7 @@ import time
 from logging import Logger
 from typing import Any
 
+from gateway.server.hooks import HookWorker
 from gateway.server.server import EXIT_TIME
 
 from .channel import Channel
@@ -39,14 +40,18 @@ QUICK = EXIT_TIME + MARGIN
 class Child:
     """One worker. `row` is its place on the board, `generation` what it was made of, `channel` our end of it.
 
+    `hook_worker` is what hooks know it as.
     Times are of `time.monotonic`.
     """
 
-    def __init__(self, pid: int, row: int, generation: Generation, channel: Channel, log: Logger) -> None:
+    def __init__(
+        self, pid: int, row: int, generation: Generation, channel: Channel, hook_worker: HookWorker, log: Logger
+    ) -> None:
         self.pid = pid
         self.row = row
         self.generation = generation
         self.channel = channel
+        self.hook_worker = hook_worker
         self.log = log
         self.state = BOOTING
         self.since = time.monotonic()

@@ -122,7 +122,8 @@ class Development:
         self.log.error("The application can't start: %s", message)
         master.logs.show(trace)
         self.log.error("Waiting for the next save; until then every request is answered with this error")
-        master.replace_coming(Generation(place.config, place.sockets, place.environ, Failure(message, trace)))
+        config = place.config.replace(lifespan="off").without_hooks()
+        master.replace_coming(Generation(config, place.sockets, place.environ, Failure(message, trace)))
 
     # The process that watches
 
@@ -147,6 +148,7 @@ class Development:
         code = 1
         try:
             self.master.titles.be("watcher")
+            self.master.parent_death.follow()
             let_go(self.master)
             # What is sent to all processes at once is meant for the master; it ends this one.
             for number in (*STOP_SIGNALS, signal.SIGHUP):

@@ -19,14 +19,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from gateway._version import __version__
 from gateway.backend import choose
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.loader import LoadedApp
+from gateway.server.hooks import HookSettings, HookWorker, tell
 from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
+from gateway.tracebacks import describe_cause
 
 from .backoff import Backoff
 from .birth import become_worker
@@ -35,6 +38,7 @@ from .child import BOOTING, QUICK, READY, Child
 from .death import MemoryEvents, describe
 from .development import Development
 from .health import Health, State
+from .hooks import Arbiter, call
 from .identity import Identity
 from .logs import Logs
 from .parent import ParentDeath
@@ -96,6 +100,7 @@ class Master:
         """The application, with --preload."""
         name = config.application.app
         self.titles = Titles(config.proc_name or (name if isinstance(name, str) else type(name).__name__))
+        self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 
     def run(self) -> int:
@@ -139,12 +144,15 @@ class Master:
         handover = self.succession.handover
         if self.pid_file is not None and handover is None:
             self.pid_file.write()
+        call(self.config.hooks, "on_starting", self.arbiter)
         handed = handover.sockets if handover is not None else {}
         sockets = Sockets(self.config.listen, handed=handed)
         self.generations.begin(Generation(self.config, sockets))
         for listener in sockets.listeners:
             self.identity.give(listener.unlink)
         self.logs.give()
+        call(self.config.hooks, "when_ready", self.arbiter)
+        self._tell_number()
         if self.config.processes.preload:
             self.loaded = preload(self.config, self.log)
         address = self.config.processes.health_bind
@@ -166,6 +174,7 @@ class Master:
             self.development.close()
         if self.pid_file is not None:
             self.pid_file.remove()
+        tell(self.log, self.config.hooks, "on_exit", self.arbiter)
         self.selector.close()
         self.signals.close()
 
@@ -238,7 +247,8 @@ class Master:
             elif now < self.backoff.until:
                 missing = 0
             for _ in range(missing):
-                self._fork(generation)
+                if not self._fork(generation):
+                    break
             for child in members[: max(0, len(members) - wanted)]:
                 child.outgoing = True
             if len(ready) >= wanted:
@@ -260,7 +270,8 @@ class Master:
             return
         previous = self.generations.complete()
         self.reload_problem = coming.failure.message if coming.failure is not None else ""
-        self.config = coming.config
+        if coming.failure is None:
+            self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
             for listener in coming.sockets.listeners:
@@ -291,7 +302,16 @@ class Master:
 
     # Workers
 
-    def _fork(self, generation: Generation) -> None:
+    def _fork(self, generation: Generation) -> bool:
+        """Start a worker. Returns False when that did not work."""
+        self.arbiter.worker_age += 1
+        hook_worker = HookWorker(generation.config, self.log, self.arbiter.worker_age)
+        try:
+            call(generation.config.hooks, "pre_fork", self.arbiter, hook_worker)
+        except AppLoadError as error:
+            trace = describe_cause(error.__cause__ or error)
+            self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
+            return False
         row = self.board.take()
         ours, theirs = Channel.pair()
         for stream in (sys.stdout, sys.stderr):
@@ -305,15 +325,18 @@ class Master:
                 self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
                 self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
-                return
+                return False
             if pid == 0:
                 ours.close()
-                become_worker(self, generation, row, theirs)
+                become_worker(self, generation, row, theirs, hook_worker)
         theirs.close()
-        child = Child(pid, row, generation, ours, self.log)
+        hook_worker.pid = pid
+        child = Child(pid, row, generation, ours, hook_worker, self.log)
         self.children[pid] = child
+        self.arbiter.WORKERS[pid] = hook_worker
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
         self.log.info("Booting worker with pid: %d", pid)
+        return True
 
     def _recycle(self, child: Child, now: float) -> None:
         """Have a worker replaced that has served for long enough."""
@@ -378,6 +401,8 @@ class Master:
                 self.board.free(child.row)
                 self._hear_last(child)
                 self._ended(child, status)
+                self.arbiter.WORKERS.pop(pid, None)
+                tell(self.log, child.generation.config.hooks, "child_exit", self.arbiter, child.hook_worker)
 
     def _hear_last(self, child: Child) -> None:
         channel = child.channel
@@ -394,27 +419,27 @@ class Master:
             if not child.killed:
                 self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
         elif child.state == BOOTING:
-            self._boot_failed(child, what)
+            failure = {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
+            self._boot_failed(child.generation, f"Worker (pid:{child.pid})", child.failure or failure)
         elif status not in (0, signal.SIGTERM, signal.SIGQUIT) and not child.killed:
             # At its very end an interpreter has no handlers any more.
             self.log.warning("Worker (pid:%d) %s while stopping", child.pid, what)
         elif child.killed:
             self.log.error("Worker (pid:%d) killed: it did not stop in time", child.pid)
 
-    def _boot_failed(self, child: Child, what: str) -> None:
-        failure = child.failure or {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
+    def _boot_failed(self, generation: Generation, who: str, failure: dict[str, Any]) -> None:
         message, trace = str(failure["message"]), str(failure.get("traceback", ""))
         if self.stopping:
             return
-        if child.generation is not self.generations.coming:
+        if generation is not self.generations.coming:
             delay = self.backoff.failed(time.monotonic())
-            self.log.error("Worker (pid:%d) can't start: %s; trying again in %g s", child.pid, message, delay)
+            self.log.error("%s can't start: %s; trying again in %g s", who, message, delay)
             self.logs.show(trace)
             return
-        if self.development is not None and child.generation.failure is None:
+        if self.development is not None and generation.failure is None:
             self.development.failed(message, trace)
             return
-        if self.generations.current is not None:
+        if self.generations.current is not None and generation.failure is None:
             self._abandon()
             self._reload_failed(message, trace)
             return
@@ -427,6 +452,9 @@ class Master:
         self._stop(signal.SIGTERM)
 
     def _reload_failed(self, reason: object, trace: str) -> None:
+        if self.development is not None:
+            self.development.failed(str(reason), trace)
+            return
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
         self.logs.show(trace)
         self.reload_problem = str(reason)
@@ -521,6 +549,13 @@ class Master:
         for generation in self.generations.growing:
             generation.wanted = max(1, generation.wanted + change)
             self.log.info("Workers wanted: %d", generation.wanted)
+        self._tell_number()
+
+    def _tell_number(self) -> None:
+        """How many workers there should be has changed."""
+        generation = self.generations.growing[-1]
+        before, self.arbiter.num_workers = self.arbiter.num_workers, generation.wanted
+        tell(self.log, generation.config.hooks, "nworkers_changed", self.arbiter, generation.wanted, before)
 
     def reload(self) -> None:
         """Begin a new generation; one that was on its way may have seen what has changed since, or not."""
@@ -540,10 +575,15 @@ class Master:
                     self.log.warning("%s", warning)
             sockets = Sockets(config.listen, current.sockets if current is not None else None)
         except (ConfigError, BindError) as error:
-            if self.development is not None:
-                self.development.failed(str(error), "")
-            else:
-                self._reload_failed(error, "")
+            self._reload_failed(error, "")
+            return
+        cfg, self.arbiter.cfg = self.arbiter.cfg, HookSettings(config)
+        try:
+            call(config.hooks, "on_reload", self.arbiter)
+        except AppLoadError as error:
+            self.arbiter.cfg = cfg
+            sockets.close(current.sockets if current is not None else None)
+            self._reload_failed(error, describe_cause(error.__cause__ or error))
             return
         self.replace_coming(Generation(config, sockets, environ))
         if self.development is not None:
@@ -557,6 +597,7 @@ class Master:
             self._abandon(generation.sockets)
         self.paused = False
         self.generations.begin(generation)
+        self._tell_number()
         if self.development is not None:
             self.development.make_way()
 

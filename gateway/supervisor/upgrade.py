@@ -22,12 +22,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.errors import AppLoadError
 
 from .channel import Channel
 from .child import MARGIN
 from .death import describe
+from .hooks import call
 
 if TYPE_CHECKING:
     from .master import Master
@@ -60,9 +63,18 @@ class Handover(NamedTuple):
 
 
 class Upgrade:
-    """The new program, seen from the old one. Raises OSError: it can't be started."""
+    """The new program, seen from the old one. `prepare`, if given, is called in its process.
 
-    def __init__(self, sockets: dict[str, list[int]], environ: Mapping[str, str], seconds: float) -> None:
+    Raises OSError: it can't be started, and SubprocessError: `prepare` has failed.
+    """
+
+    def __init__(
+        self,
+        sockets: dict[str, list[int]],
+        environ: Mapping[str, str],
+        seconds: float,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
         self.channel, theirs = Channel.pair()
         numbers = [number for group in sockets.values() for number in group]
         told: dict[str, Any] = {"parent": os.getpid(), "channel": theirs.fileno(), "sockets": sockets}
@@ -72,6 +84,8 @@ class Upgrade:
                 command(),
                 env={**environ, VARIABLE: json.dumps(told)},
                 pass_fds=[theirs.fileno(), *numbers],
+                # As risky as every hook in a master that has threads; ours has none.
+                preexec_fn=prepare,  # noqa: PLW1509
             )
         except BaseException:
             self.channel.close()
@@ -121,12 +135,24 @@ class Succession:
             sockets[name] = [listener.sock.fileno() for listener in master.health.listeners]
         try:
             limit = master.config.processes.timeout_boot
-            self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0)
+            prepare = self._prepare if "pre_exec" in master.config.hooks else None
+            self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0, prepare)
         except OSError as error:
             self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
             return
+        except subprocess.SubprocessError:
+            self.log.error("Upgrade failed, this program goes on: the pre_exec hook failed")
+            return
         master.selector.register(self.upgrade.channel, selectors.EVENT_READ, self._hear)
         self.log.info("Upgrading: started the new program with pid: %d", self.upgrade.pid)
+
+    def _prepare(self) -> None:
+        """In the new program's process, before it is that program."""
+        try:
+            call(self.master.config.hooks, "pre_exec", self.master.arbiter)
+        except AppLoadError as error:
+            self.log.error("%s", error, exc_info=error.__cause__)
+            raise
 
     def check(self, now: float) -> None:
         """End a new program that is not ready in time; `now` is of `time.monotonic`."""

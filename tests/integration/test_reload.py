@@ -409,6 +409,22 @@ def test_a_changed_configuration_is_read(folder: Path) -> None:
         assert server.get("/").get("x-new") == "again"
 
 
+@pytest.mark.parametrize("hook", ["pre_fork(server, worker)", "post_fork(server, worker)", "post_worker_init(worker)", "on_reload(server)"])
+def test_a_broken_hook_is_shown(folder: Path, hook: str) -> None:
+    save(folder / "gunicorn.conf.py", "threads = 2\n")
+    with start(folder, "--config=gunicorn.conf.py") as server:
+        assert server.get("/").body == b"one"
+        save(folder / "gunicorn.conf.py", f"def {hook}:\n    1 / 0\n")
+        reloaded(server)
+        response = server.get("/")
+        assert response.status == 500
+        assert "ZeroDivisionError" in response.body.decode()
+        write_app(folder, "two")
+        save(folder / "gunicorn.conf.py", "threads = 2\n")
+        reloaded(server, 2)
+        assert server.get("/").body == b"two"
+
+
 def test_what_to_watch_may_change(folder: Path) -> None:
     with start(folder) as server:
         save(folder / "gateway.toml", 'reload_include = ["*.html"]\n')

@@ -242,10 +242,9 @@ def test_files_of_modules_are_told_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_files_of_a_traceback(tmp_path: Path) -> None:
-    try:
+    with pytest.raises(SyntaxError) as caught:
         compile("def (", str(tmp_path / "broken.py"), "exec")
-    except SyntaxError as error:
-        assert set(modules.files_in(error)) == {str(tmp_path / "broken.py"), __file__}
+    assert set(modules.files_in(caught.value)) == {str(tmp_path / "broken.py"), __file__}
 
 
 def test_what_is_installed_is_not_edited() -> None:
