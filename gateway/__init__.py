@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .adapters import WSGIToASGI
+    from .adapters import ASGIToWSGI, WSGIToASGI
     from .config.settings import Config
     from .server.server import Server, serve
 
-__all__ = ["Config", "Server", "WSGIToASGI", "__version__", "run", "serve"]
+__all__ = ["ASGIToWSGI", "Config", "Server", "WSGIToASGI", "__version__", "run", "serve"]
 
 _PLACES = {
+    "ASGIToWSGI": "adapters.asgi_to_wsgi",
     "Config": "config.settings",
     "Server": "server.server",
-    "WSGIToASGI": "adapters",
+    "WSGIToASGI": "adapters.wsgi_to_asgi",
     "serve": "server.server",
 }
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
 from gateway.loader import LoadedApp
+from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
@@ -27,6 +29,7 @@ from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_facto
 from gateway.tracebacks import describe_cause
 
 from .channel import Channel, cut
+from .hooks import Arbiter, call
 from .signals import ignore
 
 ORPHAN_TIME = 1.0
@@ -45,7 +48,7 @@ class Worker:
     """One worker, in its own process. Signals must be blocked until `run`.
 
     `loggers` are the master's, or None where the configuration wants others. `app` is the application, where the master
-    has loaded it.
+    has loaded it. `arbiter` and `hook_worker` are what hooks know the master and this process as.
     """
 
     def __init__(
@@ -55,25 +58,45 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
-        app: LoadedApp | None = None,
+        app: LoadedApp | None,
+        arbiter: Arbiter,
+        hook_worker: HookWorker,
     ) -> None:
         self.config = config
         self.listeners = listeners
         self.share = share
         self.app = app
+        self.arbiter = arbiter
+        self.hook_worker = hook_worker
         self.channel = channel
         self.ready = False
         self.server: Server | None = None
         self._given_loggers = loggers
+        self.log = logging.getLogger(log.ERROR_LOGGER)
 
-    def run(self) -> int:
-        """Serve until told to stop. Returns the exit code."""
+    def run(self, begin: Callable[[], object]) -> int:
+        """Call `begin`, and serve until told to stop. Returns the exit code."""
         try:
+            begin()
             self.loggers = self._given_loggers or log.configure(self.config.log)
-        except ConfigError as error:
+        except (AppLoadError, ConfigError, OSError) as error:
+            self._tell("worker_exit", self.arbiter, self.hook_worker)
             return self._fail(error)
-        self.log = self.loggers.error
+        try:
+            code = self._run()
+            for number in STOP_SIGNALS:
+                # It has ended already; what the master says twice must not disturb that.
+                signal.signal(number, ignore)
+            self.log.info("Worker exiting (pid: %d)", os.getpid())
+        finally:
+            self._tell("worker_exit", self.arbiter, self.hook_worker)
+        self.loggers.close()
+        return code
+
+    def _run(self) -> int:
         watchdog = Watchdog(self.log)
+        if "worker_abort" in self.config.hooks:
+            signal.signal(signal.SIGABRT, self._abort)
         enable_stack_dumps(self.loggers)
         try:
             self._take_signals()
@@ -86,23 +109,19 @@ class Worker:
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
+                hook_worker=self.hook_worker,
             )
+            call(self.config.hooks, "post_worker_init", self.hook_worker)
             with asyncio.Runner(loop_factory=factory) as runner:
                 try:
                     runner.run(self._serve(self.server))
                 finally:
                     watchdog.arm(EXIT_TIME)
-            code = EXIT_OK
+            return EXIT_OK
         except (Terminated, Stopped):
-            code = EXIT_OK
+            return EXIT_OK
         except Exception as error:
-            code = self._fail(error)
-        for number in STOP_SIGNALS:
-            # It has ended already; what the master says twice must not disturb that.
-            signal.signal(number, ignore)
-        self.log.info("Worker exiting (pid: %d)", os.getpid())
-        self.loggers.close()
-        return code
+            return self._fail(error)
 
     def _take_signals(self) -> None:
         """Until the server has its own handlers, those that stop it raise Terminated."""
@@ -117,6 +136,7 @@ class Worker:
         serving = asyncio.ensure_future(server.serve())
         try:
             await server.wait_started()
+            self.hook_worker.booted = True
             self.ready = self.channel.send(ready=server.describe())
         finally:
             # What made the start fail comes from here as well.
@@ -156,6 +176,21 @@ class Worker:
                 trace = describe_cause(error)
         self.channel.send(failed={"code": code, "message": cut(str(error)), "traceback": cut(trace)})
         return code if code in (EXIT_USAGE, EXIT_APP_LOAD) else EXIT_BOOT
+
+    def _tell(self, name: str, *arguments: object) -> None:
+        """Call a hook that can't change anything any more."""
+        self.hook_worker.alive = False
+        tell(self.log, self.config.hooks, name, *arguments)
+
+    def _abort(self, number: int, frame: FrameType | None) -> None:
+        """ABRT, after the stacks were written; the process would have ended there."""
+        self.hook_worker.aborted = True
+        self._tell("worker_abort", self.hook_worker)
+        self._tell("worker_exit", self.arbiter, self.hook_worker)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _reopen_logs(self, number: int, frame: FrameType | None) -> None:
         self.loggers.reopen()

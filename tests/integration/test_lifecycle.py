@@ -459,8 +459,8 @@ def test_usr1_opens_log_files_anew(tmp_path: Path) -> None:
         server.signal(signal.SIGUSR1)
         server.wait_for_line("Handling signal: usr1")
         until(path.exists)
-        server.get("/hello?after")
-        until(lambda: "after" in path.read_text())
+        # It is the master that has made the file; the worker follows.
+        until(lambda: (server.get("/hello?after"), "after" in path.read_text())[1])
 
 
 def test_usr1_loses_no_access_line(tmp_path: Path) -> None:

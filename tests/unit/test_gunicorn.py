@@ -343,13 +343,6 @@ def test_hooks_are_collected():
     assert load().hooks == {}
 
 
-def test_hooks_that_nothing_calls_are_named(monkeypatch):
-    monkeypatch.setattr(gunicorn, "HOOKS_CALLED", frozenset(("on_exit",)))
-    config = configure("def on_exit(server): pass\ndef on_reload(server): pass")
-    assert config.warnings == ("gunicorn.conf.py: on_reload has no effect: gateway doesn't call this hook yet",)
-    assert set(config.hooks) == {"on_exit", "on_reload"}
-
-
 @pytest.mark.parametrize(
     "hook",
     [
@@ -674,8 +667,7 @@ def test_an_everyday_file():
     assert config.log.access_logfile == "-"
     assert config.env == ("DJANGO_SETTINGS_MODULE=site.settings", "FLAVOUR=sweet and sour")
     assert set(config.hooks) == {"post_fork", "pre_fork", "pre_exec", "when_ready", "worker_int", "worker_abort"}
-    named = {warning.split(": ")[1].split()[0] for warning in config.warnings}
-    assert named == set(config.hooks) - gunicorn.HOOKS_CALLED
+    assert config.warnings == ()
 
 
 def test_a_file_of_a_container():
