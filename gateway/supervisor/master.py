@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +38,7 @@ from .death import MemoryEvents, describe
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
-from .logs import Logs
+from .logs import Logs, flush_streams
 from .parent import ParentDeath
 from .pidfile import PidFile
 from .preload import preload
@@ -300,20 +299,24 @@ class Master:
             trace = describe_cause(error.__cause__ or error)
             self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
             return False
-        row = self.board.take()
-        ours, theirs = Channel.pair()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        flush_streams()
+        ends: list[Channel] = []
+        row = -1
         with self.signals.held():
             try:
+                row = self.board.take()
+                ends += Channel.pair()
                 pid = os.fork()
-            except OSError as error:
-                ours.close()
-                theirs.close()
-                self.board.free(row)
+            except (OSError, RuntimeError) as error:
+                for end in ends:
+                    end.close()
+                if row >= 0:
+                    self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
-                self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
+                reason = getattr(error, "strerror", None) or error
+                self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
                 return False
+            ours, theirs = ends
             if pid == 0:
                 ours.close()
                 become_worker(self, generation, row, theirs, hook_worker)
@@ -365,6 +368,8 @@ class Master:
         first = not any(other.state == READY for other in self.children.values())
         child.booted()
         self.backoff.succeeded()
+        if self.stop_at is not None:
+            child.channel.send(leave=True)
         if first and self.generations.current is None:
             self.log.info("%s", description)
         self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
@@ -543,13 +548,13 @@ class Master:
         self.notifier.reloading()
         environ: dict[str, str] | None = None
         config = self.config
-        current = self.generations.current or self.generations.coming
+        others = [generation.sockets for generation in self.generations.growing]
         try:
             if self.reread is not None:
                 config, environ = self.reread()
                 for warning in config.warnings:
                     self.log.warning("%s", warning)
-            sockets = Sockets(config.listen, current.sockets if current is not None else None)
+            sockets = Sockets(config.listen, others)
         except (ConfigError, BindError) as error:
             self._reload_failed(error, "")
             return
@@ -558,7 +563,7 @@ class Master:
             call(config.hooks, "on_reload", self.arbiter)
         except AppLoadError as error:
             self.arbiter.cfg = cfg
-            sockets.close(current.sockets if current is not None else None)
+            sockets.close(*others)
             self._reload_failed(error, describe_cause(error.__cause__ or error))
             return
         if self.generations.coming is not None:
@@ -569,13 +574,13 @@ class Master:
         self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
 
     def _abandon(self, successor: Sockets | None = None) -> None:
-        """Give up the coming generation; `successor` has the sockets that stay."""
+        """Give up the coming generation; sockets that `successor` has stay, too."""
         abandoned = self.generations.abandon()
         if abandoned is None:
             return
         current = self.generations.current
-        keep = successor or (current.sockets if current is not None else None)
-        abandoned.sockets.close(keep)
+        stay = [] if current is None else [current.sockets]
+        abandoned.sockets.close(*stay, *([] if successor is None else [successor]))
         for child in self.children.values():
             if child.generation is abandoned:
                 child.retire(None if child.state == READY else QUICK)
