@@ -114,6 +114,8 @@ class Server:
             config = config.replace(**options)
         if config.workers > 1 and not listeners:
             raise ConfigError("workers: a Server is one process; gateway.run and the command line start several")
+        if config.reload and not listeners:
+            raise ConfigError("reload: a Server serves what it was given; gateway.run and the command line reload")
         self.config = config
         self.sockets = tuple(sockets)
         self.supervised = bool(listeners)
@@ -148,6 +150,7 @@ class Server:
         self._asked = asyncio.Event()
         self._at_once = asyncio.Event()
         self._leave_queue = False
+        self._keep_idle = False
         self._stop_task: asyncio.Task[None] | None = None
 
     # For the program around it
@@ -228,13 +231,15 @@ class Server:
         if self.service is not None:
             self.service.draining = True
 
-    def retire(self) -> None:
+    def retire(self, keep_idle: bool = True) -> None:
         """Have it stop, on its loop; other processes accept at the same sockets and go on doing so.
 
         They get what waits to be accepted, and clients of idle connections are not surprised: these get one more
-        response, which says that the connection closes, or stay until they have been idle for too long.
+        response, which says that the connection closes, or stay until they have been idle for too long. Not so without
+        `keep_idle`: they are closed.
         """
         self._leave_queue = True
+        self._keep_idle = keep_idle
         self._ask(None)
 
     async def __aenter__(self) -> Server:
@@ -488,6 +493,7 @@ class Server:
             self.pool,
             self._at_once,
             leave_queue=self._leave_queue,
+            keep_idle=self._keep_idle,
             log=self.log,
         )
 

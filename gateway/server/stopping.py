@@ -8,8 +8,9 @@ A request that has reached us is answered: no connection is closed on which anyt
 or had its last response, a moment ago is not idle: a client in full swing sends the next request any minute, and is
 told with the answer to it. (RFC 9112 9.5 leaves it to clients to try again what crosses a close.)
 
-Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs, and idle connections are
-not closed at once: a client may just be sending its next request on one. It is answered, with "Connection: close".
+Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs. With `keep_idle`, idle
+connections are not closed at once: a client may just be sending its next request on one. It is answered, with
+"Connection: close".
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Drain:
         at_once: asyncio.Event,
         *,
         leave_queue: bool = False,
+        keep_idle: bool = False,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -64,6 +66,7 @@ class Drain:
         self.pool = pool
         self.at_once = at_once
         self.leave_queue = leave_queue
+        self.keep_idle = keep_idle
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -105,7 +108,7 @@ class Drain:
                 continue
             if all_of_them or connection.describe() or connection.lingering():
                 self._tell(protocol)
-            elif not (self.leave_queue or connection.fresh()):
+            elif not (self.keep_idle or connection.fresh()):
                 waiting.append(protocol)
         for index in range(0, len(waiting), POLLED):
             some = waiting[index : index + POLLED]

@@ -35,6 +35,7 @@ from .birth import become_worker
 from .channel import Channel
 from .child import BOOTING, QUICK, READY, Child
 from .death import MemoryEvents, describe
+from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
@@ -92,6 +93,7 @@ class Master:
         self.health: Health | None = None
         self.notifier = Notifier(os.environ)
         self.succession = Succession(self)
+        self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.loaded: LoadedApp | None = None
         """The application, with --preload."""
@@ -136,6 +138,8 @@ class Master:
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
         choose("http1.connection", "io.poller")
+        if self.development is not None:
+            self.development.start()
         handover = self.succession.handover
         if self.pid_file is not None and handover is None:
             self.pid_file.write()
@@ -165,6 +169,8 @@ class Master:
             generation.sockets.close()
         if self.health is not None:
             self.health.close()
+        if self.development is not None:
+            self.development.close()
         if self.pid_file is not None:
             self.pid_file.remove()
         tell(self.log, self.config.hooks, "on_exit", self.arbiter)
@@ -216,6 +222,8 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
+        if self.development is not None and self.development.wait_until > now:
+            times.append(self.development.wait_until)
         if self.notifier.watchdog_interval:
             times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
@@ -233,6 +241,8 @@ class Master:
             if generation is self.generations.coming:
                 allowed = boots_at_once(wanted, self.generations, len(ready))
                 missing = min(missing, allowed - (len(members) - len(ready)))
+                if self.development is not None and self.development.holds(now):
+                    missing = 0
             elif now < self.backoff.until:
                 missing = 0
             for _ in range(missing):
@@ -258,8 +268,9 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
-        self.reload_problem = ""
-        self.config = coming.config
+        self.reload_problem = coming.failure.message if coming.failure is not None else ""
+        if coming.failure is None:
+            self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
             for listener in coming.sockets.listeners:
@@ -269,7 +280,8 @@ class Master:
             return
         previous.sockets.close(coming.sockets)
         self.notifier.ready(self.state().reason)
-        self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
+        if coming.failure is None:
+            self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
         self.logs.move(self.config.log)
         for child in self.children.values():
             if child.generation is not coming and child.state in (BOOTING, READY):
@@ -361,6 +373,8 @@ class Master:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"files": dict(files)} if self.development is not None:
+                    self.development.watch(files)
 
     def _booted(self, child: Child, description: str) -> None:
         if child.state != BOOTING:
@@ -370,7 +384,8 @@ class Master:
         self.backoff.succeeded()
         if self.stop_at is not None:
             child.channel.send(leave=True)
-        if first and self.generations.current is None:
+        current = self.generations.current
+        if first and child.generation.failure is None and (current is None or current.failure is not None):
             self.log.info("%s", description)
         self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
 
@@ -426,7 +441,10 @@ class Master:
             self.log.error("%s can't start: %s; trying again in %g s", who, message, delay)
             self.logs.show(trace)
             return
-        if self.generations.current is not None:
+        if self.development is not None and generation.failure is None:
+            self.development.failed(message, trace)
+            return
+        if self.generations.current is not None and generation.failure is None:
             self._abandon()
             self._reload_failed(message, trace)
             return
@@ -439,6 +457,9 @@ class Master:
         self._stop(signal.SIGTERM)
 
     def _reload_failed(self, reason: object, trace: str) -> None:
+        if self.development is not None:
+            self.development.failed(str(reason), trace)
+            return
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
         self.logs.show(trace)
         self.reload_problem = str(reason)
@@ -473,7 +494,7 @@ class Master:
             # Only a new process can load it anew.
             self.succession.begin()
         else:
-            self._reload()
+            self.reload()
 
     def _on_ttin(self) -> None:
         self._scale(1)
@@ -527,6 +548,9 @@ class Master:
 
     def _scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""
+        if self.development is not None:
+            self.log.warning("One worker, no more and no less, with --reload")
+            return
         for generation in self.generations.growing:
             generation.wanted = max(1, generation.wanted + change)
             self.log.info("Workers wanted: %d", generation.wanted)
@@ -538,7 +562,7 @@ class Master:
         before, self.arbiter.num_workers = self.arbiter.num_workers, generation.wanted
         tell(self.log, generation.config.hooks, "nworkers_changed", self.arbiter, generation.wanted, before)
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
         """Begin a new generation; one that was on its way may have seen what has changed since, or not."""
         if self.stopping or self.stop_at is not None:
             return
@@ -566,12 +590,21 @@ class Master:
             sockets.close(*others)
             self._reload_failed(error, describe_cause(error.__cause__ or error))
             return
+        self.replace_coming(Generation(config, sockets, environ))
+        if self.development is not None:
+            self.development.follow(config.development)
+        else:
+            self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+
+    def replace_coming(self, generation: Generation) -> None:
+        """Have `generation` take over once it is ready, and nothing come of one that was on its way."""
         if self.generations.coming is not None:
-            self._abandon(sockets)
+            self._abandon(generation.sockets)
         self.paused = False
-        self.generations.begin(Generation(config, sockets, environ))
+        self.generations.begin(generation)
         self._tell_number()
-        self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+        if self.development is not None:
+            self.development.make_way()
 
     def _abandon(self, successor: Sockets | None = None) -> None:
         """Give up the coming generation; sockets that `successor` has stay, too."""
