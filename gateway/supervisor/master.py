@@ -33,7 +33,7 @@ from gateway.tracebacks import describe_cause
 from .backoff import Backoff
 from .birth import become_worker
 from .channel import Channel
-from .child import BOOTING, QUICK, READY, Child
+from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .death import MemoryEvents, describe
 from .development import Development
 from .health import Health, State
@@ -53,6 +53,9 @@ from .worker import WorkerProcess
 
 TICK = 1.0
 """Seconds between two looks at everything, at most."""
+
+BOOTING_TIME = 1.0
+"""Seconds for which those that serve go on at a stop, until those that were booting have gone."""
 
 Reread = Callable[[], tuple[Config, dict[str, str]]]
 """Gives the configuration as it is now, and the environment that goes with it. Raises ConfigError."""
@@ -88,6 +91,10 @@ class Master:
         self.stopping = False
         self.stop_at: float | None = None
         """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
+        self.stop_by: int = signal.SIGTERM
+        """The signal that stops workers."""
+        self.booting_until = 0.0
+        """Until when a stop waits for workers that were booting."""
         self.reload_problem = ""
         """What the last reload failed by, if it did."""
         self.health: Health | None = None
@@ -206,6 +213,8 @@ class Master:
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
             self._stop(signal.SIGTERM)
+        if self.stopping and not self.succession.complete:
+            self._stop_serving(now)
         self.succession.check(now)
         self._settle(now)
         if not self.succession.complete:
@@ -222,6 +231,8 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
+        if self.stopping and self.booting_until > now:
+            times.append(self.booting_until)
         if self.development is not None and self.development.wait_until > now:
             times.append(self.development.wait_until)
         if self.notifier.watchdog_interval:
@@ -542,9 +553,23 @@ class Master:
                 generation.sockets.close()
         self.stopping = True
         self.stop_at = None
+        self.stop_by = number
+        self.booting_until = time.monotonic() + BOOTING_TIME
         for child in self.children.values():
-            quick = number == signal.SIGQUIT or child.state == BOOTING
-            child.stop(number, QUICK if quick else None)
+            if number == signal.SIGQUIT or child.state != READY:
+                child.stop(number, None if number != signal.SIGQUIT and child.state == LEAVING else QUICK)
+        self._stop_serving(time.monotonic())
+
+    def _stop_serving(self, now: float) -> None:
+        """Stop those that serve, once those that don't have gone.
+
+        Who boots has the sockets open: what arrived there after the last that accepts has left would be reset.
+        """
+        if now < self.booting_until and any(child.lifetime is None for child in self.children.values()):
+            return
+        for child in self.children.values():
+            if child.state == READY:
+                child.stop(self.stop_by)
 
     def _scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""

@@ -180,6 +180,19 @@ def test_a_reload_that_was_overtaken_takes_no_socket_along(folder: Path) -> None
 # Ends
 
 
+def test_term_after_a_reload_does_not_wait_for_idle_clients(folder: Path) -> None:
+    with start(folder, "--keep-alive=60", "--graceful-timeout=60") as server, server.connect(TIME) as idle:
+        idle.send(request("GET", "/"))
+        idle.response()
+        old = workers(server)
+        server.signal(signal.SIGHUP)
+        reloaded(server)
+        server.wait_for_lines("Shutting down$", 2)
+        assert workers(server) & old, "it waits for its client"
+        assert server.terminate(TIME) == 0
+        idle.expect_end()
+
+
 @pytest.mark.parametrize("times", [2, 3])
 def test_interrupts_that_come_together(folder: Path, times: int) -> None:
     """The second one counts, though the master has not even seen the first."""
