@@ -138,6 +138,7 @@ class Server:
         self._owns_loggers = loggers is None
         self._watchdog = watchdog
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: Drain | None = None
         self._lifespan: Lifespan | None = None
         self._access_log: AccessLog | None = None
         self._signals: Signals | None = None
@@ -441,6 +442,9 @@ class Server:
             self._at_once.set()
             if self._watchdog is not None:
                 self._watchdog.arm(EXIT_TIME)
+        if self._drain is not None:
+            # Nobody takes over any more.
+            self._drain.keep_idle = False
         self._ask(None)
 
     def _ask(self, grace: float | None) -> None:
@@ -471,7 +475,7 @@ class Server:
         if self.share is not None:
             self.share.leave()
         try:
-            await self._drain().run(grace)
+            await self._begin_drain().run(grace)
             if self._lifespan is not None and not self._at_once.is_set():
                 await self._unless_at_once(self._lifespan.shutdown())
         except Exception:
@@ -484,9 +488,9 @@ class Server:
                 self.loggers.close()
             self._finished.set_result(None)
 
-    def _drain(self) -> Drain:
+    def _begin_drain(self) -> Drain:
         assert self.acceptor is not None
-        return Drain(
+        self._drain = Drain(
             self.listeners,
             self.acceptor,
             self.service,
@@ -496,6 +500,7 @@ class Server:
             keep_idle=self._keep_idle,
             log=self.log,
         )
+        return self._drain
 
     async def _unless_at_once(self, coroutine: Any) -> None:
         """Run `coroutine`, and cancel it when it has to go fast."""

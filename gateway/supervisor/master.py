@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,13 +33,13 @@ from gateway.tracebacks import describe_cause
 from .backoff import Backoff
 from .birth import become_worker
 from .channel import Channel
-from .child import BOOTING, QUICK, READY, Child
+from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .death import MemoryEvents, describe
 from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
-from .logs import Logs
+from .logs import Logs, flush_streams
 from .parent import ParentDeath
 from .pidfile import PidFile
 from .preload import preload
@@ -54,6 +53,9 @@ from .worker import WorkerProcess
 
 TICK = 1.0
 """Seconds between two looks at everything, at most."""
+
+BOOTING_TIME = 1.0
+"""Seconds for which those that serve go on at a stop, until those that were booting have gone."""
 
 Reread = Callable[[], tuple[Config, dict[str, str]]]
 """Gives the configuration as it is now, and the environment that goes with it. Raises ConfigError."""
@@ -89,6 +91,10 @@ class Master:
         self.stopping = False
         self.stop_at: float | None = None
         """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
+        self.stop_by: int = signal.SIGTERM
+        """The signal that stops workers."""
+        self.booting_until = 0.0
+        """Until when a stop waits for workers that were booting."""
         self.reload_problem = ""
         """What the last reload failed by, if it did."""
         self.health: Health | None = None
@@ -207,6 +213,8 @@ class Master:
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
             self._stop(signal.SIGTERM)
+        if self.stopping and not self.succession.complete:
+            self._stop_serving(now)
         self.succession.check(now)
         self._settle(now)
         if not self.succession.complete:
@@ -223,6 +231,8 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
+        if self.stopping and self.booting_until > now:
+            times.append(self.booting_until)
         if self.development is not None and self.development.wait_until > now:
             times.append(self.development.wait_until)
         if self.notifier.watchdog_interval:
@@ -312,20 +322,24 @@ class Master:
             trace = describe_cause(error.__cause__ or error)
             self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
             return False
-        row = self.board.take()
-        ours, theirs = Channel.pair()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        flush_streams()
+        ends: list[Channel] = []
+        row = -1
         with self.signals.held():
             try:
+                row = self.board.take()
+                ends += Channel.pair()
                 pid = os.fork()
-            except OSError as error:
-                ours.close()
-                theirs.close()
-                self.board.free(row)
+            except (OSError, RuntimeError) as error:
+                for end in ends:
+                    end.close()
+                if row >= 0:
+                    self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
-                self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
+                reason = getattr(error, "strerror", None) or error
+                self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
                 return False
+            ours, theirs = ends
             if pid == 0:
                 ours.close()
                 become_worker(self, generation, row, theirs, hook_worker)
@@ -379,6 +393,8 @@ class Master:
         first = not any(other.state == READY for other in self.children.values())
         child.booted()
         self.backoff.succeeded()
+        if self.stop_at is not None:
+            child.channel.send(leave=True)
         current = self.generations.current
         if first and child.generation.failure is None and (current is None or current.failure is not None):
             self.log.info("%s", description)
@@ -537,9 +553,23 @@ class Master:
                 generation.sockets.close()
         self.stopping = True
         self.stop_at = None
+        self.stop_by = number
+        self.booting_until = time.monotonic() + BOOTING_TIME
         for child in self.children.values():
-            quick = number == signal.SIGQUIT or child.state == BOOTING
-            child.stop(number, QUICK if quick else None)
+            if number == signal.SIGQUIT or child.state != READY:
+                child.stop(number, None if number != signal.SIGQUIT and child.state == LEAVING else QUICK)
+        self._stop_serving(time.monotonic())
+
+    def _stop_serving(self, now: float) -> None:
+        """Stop those that serve, once those that don't have gone.
+
+        Who boots has the sockets open: what arrived there after the last that accepts has left would be reset.
+        """
+        if now < self.booting_until and any(child.lifetime is None for child in self.children.values()):
+            return
+        for child in self.children.values():
+            if child.state == READY:
+                child.stop(self.stop_by)
 
     def _scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""
@@ -567,13 +597,13 @@ class Master:
         self.notifier.reloading()
         environ: dict[str, str] | None = None
         config = self.config
-        current = self.generations.current or self.generations.coming
+        others = [generation.sockets for generation in self.generations.growing]
         try:
             if self.reread is not None:
                 config, environ = self.reread()
                 for warning in config.warnings:
                     self.log.warning("%s", warning)
-            sockets = Sockets(config.listen, current.sockets if current is not None else None)
+            sockets = Sockets(config.listen, others)
         except (ConfigError, BindError) as error:
             self._reload_failed(error, "")
             return
@@ -582,7 +612,7 @@ class Master:
             call(config.hooks, "on_reload", self.arbiter)
         except AppLoadError as error:
             self.arbiter.cfg = cfg
-            sockets.close(current.sockets if current is not None else None)
+            sockets.close(*others)
             self._reload_failed(error, describe_cause(error.__cause__ or error))
             return
         self.replace_coming(Generation(config, sockets, environ))
@@ -602,13 +632,13 @@ class Master:
             self.development.make_way()
 
     def _abandon(self, successor: Sockets | None = None) -> None:
-        """Give up the coming generation; `successor` has the sockets that stay."""
+        """Give up the coming generation; sockets that `successor` has stay, too."""
         abandoned = self.generations.abandon()
         if abandoned is None:
             return
         current = self.generations.current
-        keep = successor or (current.sockets if current is not None else None)
-        abandoned.sockets.close(keep)
+        stay = [] if current is None else [current.sockets]
+        abandoned.sockets.close(*stay, *([] if successor is None else [successor]))
         for child in self.children.values():
             if child.generation is abandoned:
                 child.retire(None if child.state == READY else QUICK)

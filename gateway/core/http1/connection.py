@@ -791,8 +791,8 @@ class HTTP1Connection(Connection):
         if self.close_after or (self.peer_eof and self.input.available() == 0):
             self.begin_close()
             return 0
-        self.enter(IDLE)
         self.idle_since = self.clock.time
+        self.enter(IDLE)
         self.set_deadline(self.timeouts.keep_alive)
         if not self.running:
             if self.input.available():
