@@ -40,11 +40,12 @@ from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
 from .logs import Logs
+from .orders import Orders
 from .parent import ParentDeath
 from .pidfile import PidFile
 from .preload import preload
 from .reload import Generation, Generations, boots_at_once
-from .signals import SignalQueue, in_foreground
+from .signals import SignalQueue
 from .sockets import Sockets, adopted
 from .systemd import Notifier
 from .titles import Titles
@@ -76,6 +77,7 @@ class Master:
         self.logs = Logs(config.log, self.identity)
         self.log = self.logs.loggers.error
         self.signals = SignalQueue()
+        self.orders = Orders(self)
         self.selector = selectors.DefaultSelector()
         self.parent_death = ParentDeath()
         self.memory_events = MemoryEvents()
@@ -107,7 +109,7 @@ class Master:
         In a worker it raises WorkerProcess.
         """
         self.signals.install()
-        self.selector.register(self.signals, selectors.EVENT_READ, self._handle_signals)
+        self.selector.register(self.signals, selectors.EVENT_READ, self.orders.take)
         try:
             self._start()
             while self.children or not self.stopping:
@@ -200,7 +202,7 @@ class Master:
             child.check(now)
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
-            self._stop(signal.SIGTERM)
+            self.stop(signal.SIGTERM)
         self.succession.check(now)
         self._settle(now)
         if not self.succession.complete:
@@ -431,7 +433,7 @@ class Master:
         if self.logs.settings.error_logfile != "-":
             # Who starts us reads stderr; who looks for the reason later reads the file.
             self.log.critical("%s", message)
-        self._stop(signal.SIGTERM)
+        self.stop(signal.SIGTERM)
 
     def _reload_failed(self, reason: object, trace: str) -> None:
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
@@ -440,59 +442,9 @@ class Master:
         # systemd has to hear of the end of every reload.
         self.notifier.ready(self.state().reason)
 
-    # Signals
+    # What operators ask for
 
-    def _handle_signals(self) -> None:
-        for name in self.signals.take():
-            if name != "chld":
-                self.log.info("Handling signal: %s", name)
-            getattr(self, f"_on_{name}")()
-
-    def _on_chld(self) -> None:
-        """Whoever has ended is reaped in every turn."""
-
-    def _on_term(self) -> None:
-        self._announce_stop()
-
-    def _on_int(self) -> None:
-        if self.stopping or self.stop_at is not None:
-            self._stop(signal.SIGQUIT)
-        else:
-            self._announce_stop()
-
-    def _on_quit(self) -> None:
-        self._stop(signal.SIGQUIT)
-
-    def _on_hup(self) -> None:
-        if self.loaded is not None:
-            # Only a new process can load it anew.
-            self.succession.begin()
-        else:
-            self._reload()
-
-    def _on_ttin(self) -> None:
-        self._scale(1)
-
-    def _on_ttou(self) -> None:
-        self._scale(-1)
-
-    def _on_usr1(self) -> None:
-        self.logs.reopen()
-        for child in self.children.values():
-            child.signal(signal.SIGUSR1)
-
-    def _on_usr2(self) -> None:
-        self.succession.begin()
-
-    def _on_winch(self) -> None:
-        if in_foreground():
-            self.log.debug("A window has changed its size; not taken for the signal to stop the workers")
-            return
-        self.paused = True
-
-    # What they ask for
-
-    def _announce_stop(self) -> None:
+    def announce_stop(self) -> None:
         """Stop gracefully, after the time others get to notice."""
         if self.stopping or self.stop_at is not None:
             return
@@ -503,7 +455,7 @@ class Master:
             for child in self.children.values():
                 child.channel.send(leave=True)
 
-    def _stop(self, number: int) -> None:
+    def stop(self, number: int) -> None:
         """Stop all workers by the signal `number`, then end."""
         if self.stopping and number != signal.SIGQUIT:
             return
@@ -520,7 +472,7 @@ class Master:
             quick = number == signal.SIGQUIT or child.state == BOOTING
             child.stop(number, QUICK if quick else None)
 
-    def _scale(self, change: int) -> None:
+    def scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""
         for generation in self.generations.growing:
             generation.wanted = max(1, generation.wanted + change)
@@ -533,7 +485,7 @@ class Master:
         before, self.arbiter.num_workers = self.arbiter.num_workers, generation.wanted
         tell(self.log, generation.config.hooks, "nworkers_changed", self.arbiter, generation.wanted, before)
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
         """Begin a new generation; one that was on its way may have seen what has changed since, or not."""
         if self.stopping or self.stop_at is not None:
             return
