@@ -23,6 +23,7 @@ from typing import Any
 
 from gateway._version import __version__
 from gateway.backend import choose
+from gateway.config.addresses import unix_address
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.loader import LoadedApp
@@ -35,6 +36,7 @@ from .backoff import Backoff
 from .birth import become_worker
 from .channel import Channel
 from .child import BOOTING, QUICK, READY, Child
+from .control import Control
 from .death import MemoryEvents, describe
 from .health import Health, State
 from .hooks import Arbiter, call
@@ -90,9 +92,15 @@ class Master:
         self.stopping = False
         self.stop_at: float | None = None
         """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
-        self.reload_problem = ""
-        """What the last reload failed by, if it did."""
+        self.since = time.monotonic()
+        self.restarts = 0
+        """Workers that ended although they should not."""
+        self.reloads = 0
+        """Those that were completed."""
+        self.reload_problem = self.reload_trace = ""
+        """What the last reload failed by, if it did, and the traceback."""
         self.health: Health | None = None
+        self.control: Control | None = None
         self.notifier = Notifier(os.environ)
         self.succession = Succession(self)
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
@@ -159,6 +167,13 @@ class Master:
             self.health = Health(address, self.selector, self.state, passed)
             for listener in self.health.listeners:
                 self.log.info("Health at: %s", listener.url("http"))
+        path = self.config.processes.control_socket
+        if path is not None:
+            address = unix_address(path)
+            passed = [adopted(number, address) for number in handed.get(f"control {path}", ())]
+            self.control = Control(address, self, passed)
+            if handover is None:
+                self.control.start()
         self._settle(time.monotonic())
 
     def _clean_up(self) -> None:
@@ -168,6 +183,8 @@ class Master:
             generation.sockets.close()
         if self.health is not None:
             self.health.close()
+        if self.control is not None:
+            self.control.close()
         if self.pid_file is not None:
             self.pid_file.remove()
         tell(self.log, self.config.hooks, "on_exit", self.arbiter)
@@ -210,6 +227,8 @@ class Master:
             self.notifier.status(self.state().reason)
         if self.health is not None:
             self.health.tick(now)
+        if self.control is not None:
+            self.control.tick(now)
 
     def _wait_time(self) -> float:
         """Seconds until there is something to do by itself."""
@@ -219,6 +238,8 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
+        if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
+            times.append(deadline)
         if self.notifier.watchdog_interval:
             times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
@@ -270,6 +291,7 @@ class Master:
             self.notifier.ready(self.state().reason)
             self.succession.take_over()
             return
+        self.reloads += 1
         previous.sockets.close(coming.sockets)
         self.notifier.ready(self.state().reason)
         self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
@@ -287,6 +309,8 @@ class Master:
         if self.health is not None:
             self.health.retire()
             self.health = None
+        if self.control is not None:
+            self.control.retire()
         for child in self.children.values():
             child.retire()
 
@@ -304,6 +328,7 @@ class Master:
             return False
         row = self.board.take()
         ours, theirs = Channel.pair()
+        stacks = self.control.open_stacks() if self.control is not None else None
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         with self.signals.held():
@@ -312,16 +337,19 @@ class Master:
             except OSError as error:
                 ours.close()
                 theirs.close()
+                if stacks is not None:
+                    stacks.close()
                 self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
                 self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
                 return False
             if pid == 0:
                 ours.close()
-                become_worker(self, generation, row, theirs, hook_worker)
+                become_worker(self, generation, row, theirs, hook_worker, stacks)
         theirs.close()
         hook_worker.pid = pid
         child = Child(pid, row, generation, ours, hook_worker, self.log)
+        child.stacks = stacks
         self.children[pid] = child
         self.arbiter.WORKERS[pid] = hook_worker
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
@@ -360,6 +388,8 @@ class Master:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"answer": dict(answer)} if self.control is not None:
+                    self.control.commands.answered(child, answer)
 
     def _booted(self, child: Child, description: str) -> None:
         if child.state != BOOTING:
@@ -388,6 +418,9 @@ class Master:
                 self.board.free(child.row)
                 self._hear_last(child)
                 self._ended(child, status)
+                child.leave()
+                if self.control is not None:
+                    self.control.commands.gone(child)
                 self.arbiter.WORKERS.pop(pid, None)
                 tell(self.log, child.generation.config.hooks, "child_exit", self.arbiter, child.hook_worker)
 
@@ -403,6 +436,7 @@ class Master:
         """A worker has ended: as it was told to, or not."""
         what = describe(status, self.memory_events.killed())
         if child.state == READY:
+            self.restarts += 1
             if not child.killed:
                 self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
         elif child.state == BOOTING:
@@ -438,7 +472,7 @@ class Master:
     def _reload_failed(self, reason: object, trace: str) -> None:
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
         self.logs.show(trace)
-        self.reload_problem = str(reason)
+        self.reload_problem, self.reload_trace = str(reason), trace
         # systemd has to hear of the end of every reload.
         self.notifier.ready(self.state().reason)
 

@@ -21,6 +21,7 @@ from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
 from gateway.loader import LoadedApp
+from gateway.server import insight
 from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
@@ -28,7 +29,7 @@ from gateway.server.share import Share
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
-from .channel import Channel, cut
+from .channel import Channel, cut, fit
 from .hooks import Arbiter, call
 from .signals import ignore
 
@@ -157,6 +158,17 @@ class Worker:
                 server.announce_end()
             if message.get("retire"):
                 server.retire()
+            match message:
+                case {"ask": {"number": int(number), "what": str(what)}}:
+                    self.channel.send(answer={"number": number, **self._answer(server, what)})
+
+    def _answer(self, server: Server, question: str) -> dict[str, Any]:
+        """What the control socket's clients want to know."""
+        if question == "stacks":
+            text = insight.stacks()
+            self.log.info("What each thread and task does, as asked:\n%s", text.rstrip())
+            return {"stacks": fit(text)}
+        return insight.report(server)
 
     def _fail(self, error: Exception) -> int:
         """Say why there is no worker. Returns its exit code."""
