@@ -505,6 +505,13 @@ OPTIONS: tuple[Option, ...] = (
         "where the master answers /livez and /readyz, however busy the workers are: HOST:PORT or unix:PATH",
         "Processes",
     ),
+    Option(
+        "control_socket",
+        values.UDS,
+        None,
+        "Unix socket at which `gateway ctl` and `gateway top` find the master; its user only may open it",
+        "Processes",
+    ),
     timeout(
         "drain_delay",
         "",
