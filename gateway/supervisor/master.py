@@ -31,6 +31,7 @@ from gateway.server.server import EXIT_TIME
 from gateway.server.share import Board, Share
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 
+from . import watching
 from .backoff import Backoff
 from .channel import Channel
 from .child import BOOTING, READY, Child
@@ -141,7 +142,9 @@ class Master:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
-        choose("http1.connection", "io.poller")
+        backend = choose("http1.connection", "io.poller", "kernels.watch")
+        if watching_notice := watching.notice(backend):
+            self.log.info("%s", watching_notice)
         if self.pid_file is not None and self.handover is None:
             self.pid_file.write()
         handed = self.handover.sockets if self.handover is not None else {}
@@ -195,7 +198,7 @@ class Master:
         self._reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
-            child.check_loop(self.board.silence(child.row))
+            child.check_life(self.board.silence(child.row), now)
             child.check(now)
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
@@ -444,6 +447,9 @@ class Master:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"recycle": str(reason)}:
+                    self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
+                    child.outgoing = True
 
     def _booted(self, child: Child, description: str) -> None:
         if child.state != BOOTING:

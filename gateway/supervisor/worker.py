@@ -8,13 +8,11 @@ so, or when the master is gone.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from gateway import log
 from gateway.config.settings import Config
@@ -23,6 +21,7 @@ from gateway.loader import LoadedApp
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
+from gateway.server.stacks import enable_stack_dumps
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
@@ -74,7 +73,7 @@ class Worker:
             return self._fail(error)
         self.log = self.loggers.error
         watchdog = Watchdog(self.log)
-        enable_stack_dumps(self.loggers)
+        enable_stack_dumps(self.log)
         try:
             self._take_signals()
             factory = loop_factory(self.config.asgi.loop)
@@ -86,6 +85,7 @@ class Worker:
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
+                recycle=lambda reason: self.channel.send(recycle=reason),
             )
             with asyncio.Runner(loop_factory=factory) as runner:
                 try:
@@ -164,14 +164,3 @@ class Worker:
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Stopped while booting: an import may take long."""
     raise Terminated
-
-
-def enable_stack_dumps(loggers: log.Loggers) -> None:
-    """Have ABRT, and crashes, write what each thread does to the error log, and then end the process."""
-    handler = loggers.error_handler
-    stream: Any = getattr(handler, "stream", None) or sys.__stderr__
-    try:
-        faulthandler.enable(stream)
-    except (AttributeError, OSError, ValueError):
-        # There is no file behind it.
-        pass

@@ -7,7 +7,7 @@ from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http1.content cimport RequestContent
 from gateway._speedups.http1.output cimport ResponseOutput, total
 from gateway._speedups.http1.state cimport allowed
-from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, monotonic
+from gateway._speedups.kernels.base cimport Clock, Connection, Responder, Stream, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.fieldlines cimport PreviousFields
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
@@ -39,7 +39,7 @@ cdef class HTTP1Connection(Connection):
     cdef RequestContent content
     cdef ResponseOutput output
     cdef long long draining_left
-    cdef bint close_after, refused, last_request
+    cdef bint close_after, refused, last_request, shut
 
     cdef double deadline, last_tick, half_close_at
     cdef bint peer_eof
@@ -63,6 +63,10 @@ cdef class HTTP1Connection(Connection):
     cpdef int resume(self) except -1
     @cython.locals(stream=HTTPStream, elapsed=double)
     cpdef int tick(self, double now) except -1
+    @cython.locals(stream=HTTPStream, limit=double)
+    cdef int check_stream(self, double now) except -1
+    @cython.locals(responder=Responder)
+    cdef int take_back(self, HTTPStream stream) except -1
     cpdef int shutdown(self) except -1
     @cython.locals(stream=HTTPStream)
     cpdef int abort_requests(self) except -1
@@ -78,7 +82,7 @@ cdef class HTTP1Connection(Connection):
     cdef bint read_head(self) except -1
     @cython.locals(kind=int)
     cdef bint skip_empty_lines(self) except -1
-    @cython.locals(service=Service, limits=Limits, stream=HTTPStream)
+    @cython.locals(service=Service, limits=Limits, stream=HTTPStream, exact=bint)
     cdef bint open_stream(self, RequestHead head, int framing) except -1
     @cython.locals(stream=HTTPStream, taker=HTTPStream, content=RequestContent, before=cython.longlong)
     cdef bint read_content(self) except -1

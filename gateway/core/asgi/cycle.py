@@ -214,7 +214,9 @@ class ASGICycle(Driver):
         log = self.handler.log
         if error is None:
             if not stream.disconnected and not stream.response_complete:
-                if stream.response_started:
+                if stream.leaving:
+                    stream.end_early()
+                elif stream.response_started:
                     log.error("ASGI callable returned without completing response.")
                 else:
                     log.error("ASGI callable returned without starting response.")

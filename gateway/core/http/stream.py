@@ -20,6 +20,8 @@ from .framing import lacks_content, response_length
 from .service import Service
 from .status import error_text
 
+EVENT_STREAM = b"\r\ncontent-type: text/event-stream"
+
 
 class HTTPStream(Stream):
     """One request and its response.
@@ -47,6 +49,7 @@ class HTTPStream(Stream):
         "head",
         "head_sent",
         "is_head",
+        "leaving",
         "no_content",
         "peer_closed",
         "reason",
@@ -86,7 +89,8 @@ class HTTPStream(Stream):
         self.root_path = service.root_path
         self.responder = None
         self.environ = None
-        # Monotonic seconds, for the access log: when the head was complete, and when a thread sent the last part.
+        # Monotonic seconds: when the head was complete (as of the last tick, where that will do), and, for the access
+        # log, when a thread sent the last part.
         self.started = 0.0
         self.finished = 0.0
         # The request's content.
@@ -112,6 +116,8 @@ class HTTPStream(Stream):
         self.writable = True
         self.disconnected = False
         self.peer_closed = False
+        # Whether the server stops, which the application of an endless response has been told as if the peer had.
+        self.leaving = False
         # Whether a thread may call `send_now`.
         self.threadsafe = False
         # Whether the loop has something to do as soon as a response is complete that a thread has sent.
@@ -148,6 +154,23 @@ class HTTPStream(Stream):
             self.writable = True
             if self.responder is not None:
                 self.responder.disconnected()
+        return 0
+
+    def endless(self) -> bool:
+        """Whether the response has begun and is a stream of events (HTML, "Server-sent events"), which never ends.
+
+        Its client comes back by itself when it does.
+        """
+        block = self.block
+        return self.response_started and block is not None and EVENT_STREAM in b"\r\n" + block.data.lower()
+
+    def leave(self) -> int:
+        """The server stops: have an endless response end. Returns 0."""
+        if not self.leaving and not self.disconnected and not self.response_complete and self.endless():
+            self.leaving = True
+            self.peer_closed = True
+            if self.responder is not None:
+                self.responder.peer_closed()
         return 0
 
     # The application's side: the request.
@@ -350,6 +373,14 @@ class HTTPStream(Stream):
         """Break the response off so that the client sees it is incomplete. Returns 0."""
         if not self.disconnected and not self.response_complete:
             self.connection.abort_stream(self)
+        return 0
+
+    def end_early(self) -> int:
+        """End a response that has begun where the application has left off. Returns 0."""
+        if not self.content_done:
+            self.send_body(b"", False)
+        if not self.response_complete:
+            self.send_trailers(None)
         return 0
 
     def check_sending(self) -> int:

@@ -69,6 +69,7 @@ class HTTP1Connection(Connection):
         "scheme",
         "server",
         "service",
+        "shut",
         "state",
         "stream",
         "timeouts",
@@ -99,6 +100,8 @@ class HTTP1Connection(Connection):
         # Whether the connection ends with the current exchange; whether it ends with a request we did not understand.
         self.close_after = False
         self.refused = False
+        # Whether the server stops.
+        self.shut = False
         # Whether the client has said that it sends nothing after the current request.
         self.last_request = False
         # Monotonic seconds at which the peer must have got further; 0 for never.
@@ -232,15 +235,44 @@ class HTTP1Connection(Connection):
                     stream.peer_closed = True
                     if stream.responder is not None:
                         stream.responder.peer_closed()
-            if self.stream is not None and self.stream.responder is not None:
-                self.stream.responder.tick(now)
+            if self.stream is not None:
+                self.check_stream(now)
         if self.deadline and now >= self.deadline:
             self.expire()
+        return 0
+
+    def check_stream(self, now: float) -> int:
+        """Check the deadlines of the exchange that is running. Returns 0."""
+        stream = self.stream
+        if self.shut:
+            stream.leave()
+        limit = self.timeouts.request
+        # Whose content has ended, be it in a thread that the loop has yet to hear of, is done.
+        if limit and now - stream.started >= limit and not stream.content_done and not stream.endless():
+            return self.take_back(stream)
+        if stream.responder is not None:
+            stream.responder.tick(now)
+        return 0
+
+    def take_back(self, stream: HTTPStream) -> int:
+        """The application has had its time for this request: answer in its place, or break off. Returns 0."""
+        responder = stream.responder
+        if self.service.overdue is not None:
+            try:
+                self.service.overdue(stream)
+            except Exception:
+                self.service.log.exception("Internal error: reporting a request timeout failed")
+        stream.fail(504)
+        if responder is not None:
+            responder.cancel()
         return 0
 
     def shutdown(self) -> int:
         """End gracefully: an idle connection at once, a busy one with its exchange. Returns 0."""
         self.close_after = True
+        self.shut = True
+        if self.stream is not None:
+            self.stream.leave()
         if self.state == IDLE and self.input.available() == 0:
             # Not in stages: no response is on its way that the client could lose.
             self.close()
@@ -376,8 +408,8 @@ class HTTP1Connection(Connection):
         self.stream = stream
         stream.writable = not self.writing_paused
         stream.threadsafe = self.transport.threadsafe
-        if service.access_log is not None:
-            stream.started = monotonic()
+        exact = service.access_log is not None or self.timeouts.request > 0.0
+        stream.started = monotonic() if exact else self.clock.time
         # RFC 9112 9.3: persistence, by version and connection options.
         if head.connection_options & OPTION_CLOSE:
             self.close_after = True
