@@ -82,7 +82,7 @@ cdef class HTTP1Connection(Connection):
     cdef bint read_head(self) except -1
     @cython.locals(kind=int)
     cdef bint skip_empty_lines(self) except -1
-    @cython.locals(service=Service, limits=Limits, stream=HTTPStream, exact=bint)
+    @cython.locals(service=Service, limits=Limits, stream=HTTPStream)
     cdef bint open_stream(self, RequestHead head, int framing) except -1
     @cython.locals(stream=HTTPStream, taker=HTTPStream, content=RequestContent, before=cython.longlong)
     cdef bint read_content(self) except -1

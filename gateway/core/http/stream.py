@@ -42,6 +42,7 @@ class HTTPStream(Stream):
         "connection",
         "content_done",
         "disconnected",
+        "due",
         "environ",
         "expect_continue",
         "expect_trailers",
@@ -93,6 +94,8 @@ class HTTPStream(Stream):
         # log, when a thread sent the last part.
         self.started = 0.0
         self.finished = 0.0
+        # Monotonic seconds at which the response has to be made; 0 until the first tick.
+        self.due = 0.0
         # The request's content.
         self.request_length = 0
         self.body_parts = None

@@ -247,8 +247,11 @@ class HTTP1Connection(Connection):
         if self.shut:
             stream.leave()
         limit = self.timeouts.request
+        if limit and not stream.due:
+            # From here on: when the head was there, the clock may have been late.
+            stream.due = now + limit
         # Whose content has ended, be it in a thread that the loop has yet to hear of, is done.
-        if limit and now - stream.started >= limit and not stream.content_done and not stream.endless():
+        elif limit and now >= stream.due and not stream.content_done and not stream.endless():
             return self.take_back(stream)
         if stream.responder is not None:
             stream.responder.tick(now)
@@ -408,8 +411,7 @@ class HTTP1Connection(Connection):
         self.stream = stream
         stream.writable = not self.writing_paused
         stream.threadsafe = self.transport.threadsafe
-        exact = service.access_log is not None or self.timeouts.request > 0.0
-        stream.started = monotonic() if exact else self.clock.time
+        stream.started = self.clock.time if service.access_log is None else monotonic()
         # RFC 9112 9.3: persistence, by version and connection options.
         if head.connection_options & OPTION_CLOSE:
             self.close_after = True
