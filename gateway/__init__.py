@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .adapters import WSGIToASGI
+    from .adapters import ASGIToWSGI, WSGIToASGI
     from .config.settings import Config
     from .server.server import Server, serve
 
-__all__ = ["Config", "Server", "WSGIToASGI", "__version__", "run", "serve"]
+__all__ = ["ASGIToWSGI", "Config", "Server", "WSGIToASGI", "__version__", "run", "serve"]
 
 _PLACES = {
+    "ASGIToWSGI": "adapters.asgi_to_wsgi",
     "Config": "config.settings",
     "Server": "server.server",
-    "WSGIToASGI": "adapters",
+    "WSGIToASGI": "adapters.wsgi_to_asgi",
     "serve": "server.server",
 }
 
@@ -36,13 +37,13 @@ _PLACES = {
 def run(app: Any, **options: Any) -> None:
     """Serve `app`, an application or a target such as "module:app", until a signal says stop.
 
-    `options` are those of `Config`. With more than one worker these are forked here, with the application as it is,
-    and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
+    `options` are those of `Config`. With more than one worker, or `reload`, these are forked here, with the application
+    as it is, and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
     """
     from .config.settings import Config
 
     config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
-    if config.workers > 1:
+    if config.workers > 1 or config.reload:
         from .supervisor.master import run as supervise
 
         supervise(config)

@@ -54,7 +54,8 @@ class InFlight:
             stack = self.stack_of(responder)
             if stack:
                 self._stack_at = now + STACK_INTERVAL
-        waits = self.pool is not None and not stack and self.pool.number_of(responder) is None
+        # What has no task is for a thread.
+        waits = self.pool is not None and not hasattr(responder, "task") and self.pool.number_of(responder) is None
         self.log.error(
             "Request timeout: %s has taken longer than %g s (--request-timeout, pid:%d)%s; %s%s",
             what,
@@ -126,9 +127,9 @@ class InFlight:
 
     def stack_of(self, responder: Any) -> str:
         """What the application does for this responder; empty where that can't be seen."""
-        if self.pool is not None:
-            number = self.pool.number_of(responder)
-            return "" if number is None else self.pool.stack(number).rstrip("\n")
+        number = None if self.pool is None else self.pool.number_of(responder)
+        if number is not None:
+            return str(self.pool.stack(number)).rstrip("\n")
         task = getattr(responder, "task", None)
         return "" if task is None else task_stack(task).rstrip("\n")
 
@@ -149,19 +150,16 @@ class InFlight:
 
     def _without_client(self, seen: set[Any]) -> list[tuple[str, str]]:
         """Name and stack of what runs on although nobody reads its response."""
-        if self.pool is not None:
-            return [
-                (f"{task.head.method} {task.head.raw_path.decode('latin-1')}", self.pool.stack(number).rstrip("\n"))
-                for number, task in self.pool.running()
-                if task not in seen
-            ]
         found = []
-        for driver in tuple(self.acceptor.service.handler.cycles):
+        for number, task in () if self.pool is None else self.pool.running():
+            if task not in seen:
+                found.append((f"{task.head.method} {task.head.raw_path.decode('latin-1')}", self.pool.stack(number)))
+        for driver in tuple(getattr(self.acceptor.service.handler, "cycles", ())):
             if driver not in seen and driver.task is not None:
                 head = getattr(driver.stream, "head", None)
                 what = f"{head.method} {head.raw_path.decode('latin-1')}" if head is not None else "a WebSocket"
-                found.append((what, task_stack(driver.task).rstrip("\n")))
-        return found
+                found.append((what, task_stack(driver.task)))
+        return [(what, stack.rstrip("\n")) for what, stack in found]
 
 
 def describe(stream: Any, now: float) -> str:

@@ -77,14 +77,25 @@ def test_heartbeat_does_not_follow_into_a_fork(compiled: Backend) -> None:
     memory = mmap.mmap(-1, mmap.PAGESIZE)
     beat = compiled.module("kernels.watch").Heartbeat(memory, 0, 0.01)
     assert beat.start()
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.read(reader, 1)
         # Neither waits for a thread that is not here.
         beat.stop()
         del beat
         os._exit(7)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    # Nor does what it has inherited keep ours from ending; nor its own end, ours from going on.
     beat.stop()
+    assert beat.start()
+    os.write(writer, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    cells = memoryview(memory).cast("q")
+    now = cells[0]
+    until(lambda: cells[0] > now)
+    beat.stop()
+    os.close(reader)
+    os.close(writer)
 
 
 def test_heartbeat_survives_the_end_of_the_interpreter(compiled: Backend) -> None:

@@ -8,8 +8,6 @@ from gateway._speedups.kernels.head cimport RequestHead
 
 cimport cython
 
-cdef bytes EVENT_STREAM
-
 
 cdef class HTTPStream(Stream):
     cdef readonly Service service
@@ -32,7 +30,6 @@ cdef class HTTPStream(Stream):
     cdef readonly bint is_head, no_content, expect_trailers, response_started, content_done
     cdef readonly long long response_length
     cdef public bint head_sent, response_complete, writable, disconnected, peer_closed, threadsafe, urgent
-    cdef public bint leaving
     cdef public long long body_sent
 
     cpdef int prepare(self, Service service, Connection connection, RequestHead head, object client, object server,
@@ -41,10 +38,6 @@ cdef class HTTPStream(Stream):
     cpdef int feed_body(self, bytes data) except -1
     cpdef int end_body(self) except -1
     cpdef int disconnect(self) except -1
-
-    @cython.locals(block=FieldBlock)
-    cpdef bint endless(self) except -1
-    cpdef int leave(self) except -1
 
     @cython.locals(parts=list)
     cpdef bytes take_body(self)
@@ -65,6 +58,9 @@ cdef class HTTPStream(Stream):
     @cython.locals(fields=list)
     cpdef int fail(self, int status) except -1
     cpdef int abort(self) except -1
-    cpdef int end_early(self) except -1
     cdef int check_sending(self) except -1
     cdef int end_content(self, bytes data) except -1
+
+
+@cython.locals(media=bytes)
+cpdef bint has_no_end(HTTPStream stream) except -1

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Compiled twin of gateway/core/kernels/watch.py, where everything is documented.
 
-The thread is C from end to end: no Python object, no GIL, all signals blocked. It sleeps in poll(2) on a pipe, whose
-closed end tells it to end. What it writes to is held by the object that has started it, which outlives it; at the end
+The thread is C from end to end: no Python object, no GIL, all signals blocked. It sleeps in poll(2) on a pipe, where a
+byte tells it to end. What it writes to is held by the object that has started it, which outlives it; at the end
 of a process that has not stopped it, it simply goes with the process.
 """
 
@@ -49,11 +49,10 @@ cdef extern from *:
     static void *gateway_beat_run(void *argument)
     {
         gateway_beat *beat = (gateway_beat *)argument;
-        struct pollfd end = {beat->wake[0], 0, 0};
+        struct pollfd end = {beat->wake[0], POLLIN, 0};
         int ready;
         for (;;) {
             gateway_beat_stamp(beat->cell);
-            /* The hang-up of a pipe is always reported. */
             ready = poll(&end, 1, beat->interval);
             if (ready > 0 || (ready < 0 && errno != EINTR && errno != EAGAIN))
                 return NULL;
@@ -94,11 +93,15 @@ cdef extern from *:
     static void gateway_beat_stop(void *argument)
     {
         gateway_beat *beat = (gateway_beat *)argument;
-        close(beat->wake[1]);
-        /* A process that was forked has the pipe, but not the thread. */
-        if (beat->process == getpid())
+        /* A process that was forked has the pipe, but not the thread. It may keep the pipe open, too: its hang-up would
+           tell nothing. */
+        if (beat->process == getpid()) {
+            while (write(beat->wake[1], "", 1) < 0 && errno == EINTR)
+                ;
             pthread_join(beat->thread, NULL);
+        }
         close(beat->wake[0]);
+        close(beat->wake[1]);
         free(beat);
     }
     #endif

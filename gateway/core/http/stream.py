@@ -20,7 +20,7 @@ from .framing import lacks_content, response_length
 from .service import Service
 from .status import error_text
 
-EVENT_STREAM = b"\r\ncontent-type: text/event-stream"
+EVENT_STREAM = b"text/event-stream"
 
 
 class HTTPStream(Stream):
@@ -50,7 +50,6 @@ class HTTPStream(Stream):
         "head",
         "head_sent",
         "is_head",
-        "leaving",
         "no_content",
         "peer_closed",
         "reason",
@@ -119,8 +118,6 @@ class HTTPStream(Stream):
         self.writable = True
         self.disconnected = False
         self.peer_closed = False
-        # Whether the server stops, which the application of an endless response has been told as if the peer had.
-        self.leaving = False
         # Whether a thread may call `send_now`.
         self.threadsafe = False
         # Whether the loop has something to do as soon as a response is complete that a thread has sent.
@@ -157,23 +154,6 @@ class HTTPStream(Stream):
             self.writable = True
             if self.responder is not None:
                 self.responder.disconnected()
-        return 0
-
-    def endless(self) -> bool:
-        """Whether the response has begun and is a stream of events (HTML, "Server-sent events"), which never ends.
-
-        Its client comes back by itself when it does.
-        """
-        block = self.block
-        return self.response_started and block is not None and EVENT_STREAM in b"\r\n" + block.data.lower()
-
-    def leave(self) -> int:
-        """The server stops: have an endless response end. Returns 0."""
-        if not self.leaving and not self.disconnected and not self.response_complete and self.endless():
-            self.leaving = True
-            self.peer_closed = True
-            if self.responder is not None:
-                self.responder.peer_closed()
         return 0
 
     # The application's side: the request.
@@ -378,14 +358,6 @@ class HTTPStream(Stream):
             self.connection.abort_stream(self)
         return 0
 
-    def end_early(self) -> int:
-        """End a response that has begun where the application has left off. Returns 0."""
-        if not self.content_done:
-            self.send_body(b"", False)
-        if not self.response_complete:
-            self.send_trailers(None)
-        return 0
-
     def check_sending(self) -> int:
         """Raise unless content may be sent now. Returns 0."""
         if self.disconnected:
@@ -405,3 +377,11 @@ class HTTPStream(Stream):
             self.response_complete = True
             self.connection.send_body(self, data, False)
         return 0
+
+
+def has_no_end(stream: HTTPStream) -> bool:
+    """Whether the response has begun and goes on until somebody has enough of it: an event stream (HTML, 9.2)."""
+    if stream.block is None or stream.response_length >= 0 or stream.response_complete:
+        return False
+    media = stream.block.get(b"content-type")
+    return media is not None and media.lower().startswith(EVENT_STREAM)
