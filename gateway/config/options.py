@@ -529,6 +529,14 @@ OPTIONS: tuple[Option, ...] = (
         group="Processes",
         flags=("-t", "--timeout-worker-healthcheck"),
     ),
+    timeout(
+        "blocked_loop_time",
+        "",
+        0.5,
+        "in which the event loop does not turn, after which the log shows what blocks it, with its stack; nothing is "
+        "ended",
+        group="Processes",
+    ),
     Option(
         "max_requests",
         values.INTEGER,
@@ -738,6 +746,15 @@ OPTIONS: tuple[Option, ...] = (
         10.0,
         "TLS handshake",
         flags=("--handshake-timeout", "--ssl-handshake-timeout"),
+    ),
+    timeout(
+        "request_timeout",
+        "timeouts.request",
+        0.0,
+        "from a request's head until the application has made its response, waiting for a thread included; then 504, "
+        "or the connection is closed where the response has begun. WebSockets and streams of events "
+        "(text/event-stream) may go on",
+        flags=("--harakiri", "--http-timeout"),
     ),
     timeout("timeout_thread_queue", "", 30.0, "waiting for a thread; after it 503"),
     timeout(

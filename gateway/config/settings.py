@@ -106,6 +106,8 @@ class ProcessSettings(NamedTuple):
     """Seconds."""
     timeout: float
     """Seconds; 0 = no limit."""
+    blocked_loop_time: float
+    """Seconds; 0 = any."""
     max_requests: int
     """0 = no limit."""
     max_requests_jitter: int

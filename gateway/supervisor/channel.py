@@ -4,6 +4,7 @@ A message is an object with one key, its kind::
 
     worker -> master   {"ready": "Using interface: ..."}
                        {"failed": {"code": 4, "message": "...", "traceback": "..."}}
+                       {"recycle": "too many threads are lost"}    replace me
                        {"files": {"...": stamp}}    loaded, and to be watched (--reload)
                        {"answer": {"number": 1, ...}}
     master -> worker   {"retire": true}    finish, and leave what waits in the queue to others

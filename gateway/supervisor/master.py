@@ -31,6 +31,7 @@ from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 from gateway.tracebacks import describe_cause
 
+from . import watching
 from .backoff import Backoff
 from .birth import become_worker
 from .channel import Channel
@@ -154,7 +155,9 @@ class Master:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
-        choose("http1.connection", "io.poller")
+        backend = choose("http1.connection", "io.poller", "kernels.watch")
+        if watching_notice := watching.notice(backend):
+            self.log.info("%s", watching_notice)
         if self.development is not None:
             self.development.start()
         handover = self.succession.handover
@@ -227,7 +230,7 @@ class Master:
         self._reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
-            child.check_loop(self.board.silence(child.row))
+            child.check_life(self.board.silence(child.row), now)
             child.check(now)
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
@@ -413,6 +416,9 @@ class Master:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"recycle": str(reason)}:
+                    self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
+                    child.outgoing = True
                 case {"files": dict(files)} if self.development is not None:
                     self.development.watch(files)
                 case {"answer": dict(answer)} if self.control is not None:

@@ -8,7 +8,6 @@ so, or when the master is gone.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
+from gateway.server.stacks import enable_stack_dumps
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
@@ -110,7 +110,7 @@ class Worker:
         watchdog = Watchdog(self.log)
         if "worker_abort" in self.config.hooks:
             signal.signal(signal.SIGABRT, self._abort)
-        enable_stack_dumps(self.loggers)
+        enable_stack_dumps(self.log)
         try:
             self._take_signals()
             if self.config.development.reload:
@@ -125,6 +125,7 @@ class Worker:
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
+                recycle=lambda reason: self.channel.send(recycle=reason),
                 hook_worker=self.hook_worker,
             )
             call(self.config.hooks, "post_worker_init", self.hook_worker)
@@ -245,14 +246,3 @@ class Worker:
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Stopped while booting: an import may take long."""
     raise Terminated
-
-
-def enable_stack_dumps(loggers: log.Loggers) -> None:
-    """Have ABRT, and crashes, write what each thread does to the error log, and then end the process."""
-    handler = loggers.error_handler
-    stream: Any = getattr(handler, "stream", None) or sys.__stderr__
-    try:
-        faulthandler.enable(stream)
-    except (AttributeError, OSError, ValueError):
-        # There is no file behind it.
-        pass

@@ -13,6 +13,7 @@ cdef class Service:
     cdef readonly Clock clock
     cdef public Handler handler
     cdef public Upgrade upgrade
+    cdef public object overdue
     cdef readonly object log, forwarded
     cdef readonly AccessLog access_log
     cdef readonly str root_path
