@@ -36,7 +36,8 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads. `at_once`, when set, cuts the waiting short.
+    `pool` is None without threads, `handlers` are those that run applications on the loop. `at_once`, when set, cuts
+    the waiting short.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Drain:
         acceptor: Acceptor,
         service: Any,
         pool: Any,
+        handlers: Sequence[Any],
         at_once: asyncio.Event,
         *,
         leave_queue: bool = False,
@@ -54,6 +56,7 @@ class Drain:
         self.acceptor = acceptor
         self.service = service
         self.pool = pool
+        self.handlers = handlers
         self.at_once = at_once
         self.leave_queue = leave_queue
         self.log = log
@@ -110,9 +113,10 @@ class Drain:
 
     def _applications(self) -> int:
         """Calls of the application that have not returned, whether or not anybody waits for their response."""
+        running = sum(int(handler.active()) for handler in self.handlers)
         if self.pool is not None:
-            return int(self.pool.busy + self.pool.queued)
-        return int(self.service.handler.active())
+            running += int(self.pool.busy + self.pool.queued)
+        return running
 
     def _only_lingering(self) -> bool:
         """Whether all that is left are connections whose last response is out."""
@@ -142,8 +146,8 @@ class Drain:
                 protocol.connection.abort_requests()
             except Exception:
                 self.log.exception("Internal error: cutting off a request failed")
-        if self.pool is None:
-            self.service.handler.cancel_all()
+        for handler in self.handlers:
+            handler.cancel_all()
         self.acceptor.close()
         end = time.monotonic() + CLEANUP
         while self._running() and time.monotonic() < end:  # noqa: ASYNC110 (many things, none with an event)

@@ -26,7 +26,7 @@ from gateway._version import __version__
 from gateway.backend import choose
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_ERROR, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server.server import EXIT_TIME
 from gateway.server.share import Board, Share
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
@@ -100,10 +100,9 @@ class Master:
         """The program that is to replace this one."""
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.identity = Identity.of(config.processes)
-        self.loaded: LoadedApp | None = None
+        self.loaded: Loaded | None = None
         """The application, with --preload."""
-        name = config.application.app
-        self.titles = Titles(config.proc_name or (name if isinstance(name, str) else type(name).__name__))
+        self.titles = Titles(config.proc_name or config.application.name)
         self.failure: GatewayError | None = None
 
     def run(self) -> int:

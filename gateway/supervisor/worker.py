@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
@@ -55,7 +55,7 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
-        app: LoadedApp | None = None,
+        app: Loaded | None = None,
     ) -> None:
         self.config = config
         self.listeners = listeners
