@@ -410,7 +410,8 @@ class Config:
         result = {}
         for option in OPTIONS:
             value = self._values[option.name]
-            shown = option.show(value) if isinstance(value, str) or option.name != "app" else repr(value)
+            is_object = option.name == "app" and not (value is None or isinstance(value, str))
+            shown = repr(value) if is_object else option.show(value)
             result[option.name] = {"value": shown, "source": self._sources[option.name].text}
         return result
 
