@@ -294,7 +294,9 @@ def test_requests_of_all_mounts_finish(options: tuple[str, ...], tmp_path: Path)
         server.wait_for_line("Shutting down")
         assert not server.events("shutdown")
         gate.touch()
-        for client, body in zip(clients, (b" /slow True 0", b"one one /one /one/slow", b"two two /two /two/slow")):
+        for client, body in zip(
+            clients, (b" /slow True 0", b"one one /one /one/slow", b"two two /two /two/slow"), strict=True
+        ):
             response = client.response()
             assert (response.status, response.body) == (200, body)
             assert "close" in response.connection

@@ -174,8 +174,10 @@ def test_command_line(folder: Path) -> None:
         (["--mount", "/x=a:b", "--mount", "/x/=c:d"], "--mount: /x is given twice"),
         (
             ["--mount", "/x=a:b", "c:d"],
-            "TARGET and --mount both say what to serve; keep one ('c:d' beside mounts is a mount too, at / for what is "
-            + "left)",
+            (
+                "TARGET and --mount both say what to serve; keep one ('c:d' beside mounts is a mount too, at / for what"
+                " is left)"
+            ),
         ),
         (
             ["--mount", "/x=a:b", "--interface", "wsgi"],
