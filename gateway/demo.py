@@ -27,7 +27,7 @@ from typing import Any
 
 from . import backend
 from ._version import __version__
-from .adapters import WSGIToASGI
+from .adapters.wsgi_to_asgi import WSGIToASGI
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -73,6 +73,11 @@ class LoadedMounts(NamedTuple):
     mounts: tuple[LoadedMount, ...]
 
     @property
+    def app(self) -> dict[str, Any]:
+        """The applications themselves, by their paths."""
+        return {mount.path: loaded.app for mount, loaded in self.mounts}
+
+    @property
     def applications(self) -> tuple[LoadedApp, ...]:
         """The applications, in the order they were given."""
         return tuple(app for _, app in self.mounts)

@@ -201,9 +201,6 @@ HOOKS: dict[str, str] = {
 }
 """gunicorn's hooks, and what each is called with."""
 
-HOOKS_CALLED: frozenset[str] = frozenset()
-"""The hooks that something calls; the others are named in a warning."""
-
 # What gateway takes the scheme from by itself, of what gunicorn is told with `secure_scheme_headers`.
 SCHEME_FIELDS = {
     "X-FORWARDED-PROTO": "https",
@@ -259,8 +256,6 @@ class Translation:
             value = settings.get(name)
             if value is not None:
                 self.hooks[name] = read_hook(name, value, parameters, self.text(name))
-                if name not in HOOKS_CALLED:
-                    self.leave_out(name, "gateway doesn't call this hook yet")
 
     def give(self, option: str, value: Any, name: str) -> None:
         """Set `option` to the value that the setting `name` asks for. Raises ConfigError."""

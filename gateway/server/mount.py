@@ -16,6 +16,7 @@ from gateway.config.settings import Config
 from gateway.loader import Loaded, LoadedApp, LoadedMounts
 
 from .assembly import make_wsgi_handler
+from .hooks import RequestHooks
 from .lifespan import Lifespan, Lifespans
 
 
@@ -65,10 +66,21 @@ class Applications:
         # Made from the end, so that of an application with two places the first one counts.
         return Lifespans(tuple(reversed(self._lifespans.values())))
 
-    def start(self, backend: Backend, loop: asyncio.AbstractEventLoop, pool: Any) -> None:
+    def start(
+        self, backend: Backend, loop: asyncio.AbstractEventLoop, pool: Any, hooks: RequestHooks | None = None
+    ) -> None:
         """Make the handlers. `pool` is what WSGI applications run in, or None if there are none."""
-        if len(self.places) == 1 and self.places[0][0] is None:
-            self.handler = self._make_handler(backend, loop, pool, None, self.places[0][1])
+        handlers = []
+        for mount, loaded in self.places:
+            if loaded.interface == "wsgi":
+                threads = 0 if mount is None else mount.threads
+                handler = make_wsgi_handler(backend, self.config, loaded.app, pool, self.log, threads)
+            else:
+                handler = self._make_asgi_handler(backend, loop, loaded, hooks)
+                self.on_loop.append(handler)
+            handlers.append(handler if hooks is None else hooks.around_handler(backend, handler))
+        if self.places[0][0] is None:
+            self.handler = handlers[0]
             return
         mounts = backend.module("http.mounts")
         body = self.config.limit_request_body
@@ -76,29 +88,25 @@ class Applications:
             [
                 mounts.Mount(
                     mount.prefix,
-                    self._make_handler(backend, loop, pool, mount, loaded),
+                    handler,
                     websockets=loaded.interface == "asgi",
                     request_body=body if mount.limit_request_body is None else mount.limit_request_body,
                     concurrency=mount.limit_concurrency,
                 )
-                for mount, loaded in self.places
+                for (mount, loaded), handler in zip(self.places, handlers, strict=True)
                 if mount is not None
             ]
         )
 
-    def _make_handler(
-        self, backend: Backend, loop: asyncio.AbstractEventLoop, pool: Any, mount: Mount | None, loaded: LoadedApp
+    def _make_asgi_handler(
+        self, backend: Backend, loop: asyncio.AbstractEventLoop, loaded: LoadedApp, hooks: RequestHooks | None
     ) -> Any:
-        if loaded.interface == "wsgi":
-            threads = 0 if mount is None else mount.threads
-            return make_wsgi_handler(backend, self.config, loaded.app, pool, self.log, threads)
         # "state" is in the scope when the application supports lifespan (ASGI lifespan, "Lifespan State").
         lifespan = self._lifespans.get(id(loaded.app))
         state = lifespan.state if lifespan is not None and lifespan.supported else None
         make = backend.module("asgi.cycle").ASGIHandler
-        handler = make(loaded.app, loop, self.log, state, loaded.kind == "asgi2")
-        self.on_loop.append(handler)
-        return handler
+        app = loaded.app if hooks is None else hooks.recording(loaded.app)
+        return make(app, loop, self.log, state, loaded.kind == "asgi2")
 
     def describe(self) -> str:
         """What they speak, for people."""

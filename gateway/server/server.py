@@ -44,6 +44,7 @@ from .assembly import (
     make_upgrade,
     program_loggers,
 )
+from .hooks import HERE, HookWorker, RequestHooks, tell
 from .lifespan import Lifespans
 from .listener import Listener, open_listeners
 from .mount import Applications
@@ -86,7 +87,8 @@ class Server:
     of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
     the start. `handle_signals`: TERM and INT stop gracefully, a
     second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
-    used as the program has set it up. `backend` is one of `gateway.backend`.
+    used as the program has set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this
+    process as.
 
     Raises ConfigError and AppLoadError.
     """
@@ -103,6 +105,7 @@ class Server:
         handle_signals: bool = False,
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
+        hook_worker: HookWorker | None = None,
         **options: Any,
     ) -> None:
         if config is None:
@@ -111,6 +114,8 @@ class Server:
             config = config.replace(**options)
         if config.workers > 1 and not listeners:
             raise ConfigError("workers: a Server is one process; gateway.run and the command line start several")
+        if config.reload and not listeners:
+            raise ConfigError("reload: a Server serves what it was given; gateway.run and the command line reload")
         self.config = config
         self.sockets = tuple(sockets)
         self.supervised = bool(listeners)
@@ -122,6 +127,9 @@ class Server:
         self.applications = Applications(self.loaded, config, self.log)
         self.backend = backend or choose_backend(config, self.loaded, self.loggers)
         self.share = share
+        self.hook_worker = hook_worker or HookWorker(config, self.log, pid=os.getpid())
+        self.hook_worker.wsgi = self.loaded.app
+        self.hooks = RequestHooks.of(config, self.hook_worker, self.log)
         self.service: Any = None
         self.poller: Any = None
         self.acceptor: Acceptor | None = None
@@ -143,6 +151,7 @@ class Server:
         self._asked = asyncio.Event()
         self._at_once = asyncio.Event()
         self._leave_queue = False
+        self._keep_idle = False
         self._stop_task: asyncio.Task[None] | None = None
 
     # For the program around it
@@ -223,13 +232,15 @@ class Server:
         if self.service is not None:
             self.service.draining = True
 
-    def retire(self) -> None:
+    def retire(self, keep_idle: bool = True) -> None:
         """Have it stop, on its loop; other processes accept at the same sockets and go on doing so.
 
         They get what waits to be accepted, and clients of idle connections are not surprised: these get one more
-        response, which says that the connection closes, or stay until they have been idle for too long.
+        response, which says that the connection closes, or stay until they have been idle for too long. Not so without
+        `keep_idle`: they are closed.
         """
         self._leave_queue = True
+        self._keep_idle = keep_idle
         self._ask(None)
 
     async def __aenter__(self) -> Server:
@@ -299,11 +310,15 @@ class Server:
         if applications.has_wsgi:
             self.pool = make_pool(self.backend, config, loop, self.log)
             self.pool.start()
-        applications.start(self.backend, loop, self.pool)
+        applications.start(self.backend, loop, self.pool, self.hooks)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
+        access_log = self._access_log.logger
+        if self.hooks is not None:
+            access_log = self.hooks.around_log(self.backend, access_log)
         self.service = make_service(
-            self.backend, config, applications.handler, applications.table, self.log, self._access_log.logger
+            self.backend, config, applications.handler, applications.table, self.log, access_log
         )
+        self.hook_worker.requests = lambda: self.service.total_requests
         if applications.has_asgi:
             self.service.upgrade = make_upgrade(self.backend, config, self.service)
         self.poller = make_poller(self.backend, config, loop, self.service, self.log)
@@ -390,6 +405,8 @@ class Server:
 
     def _signal_early(self, number: int) -> None:
         """In the signal handler: see to it that the process ends even when the loop does not turn any more."""
+        if number in (signal.SIGINT, signal.SIGQUIT):
+            tell(self.log, self.config.hooks, "worker_int", self.hook_worker)
         watchdog = self._watchdog
         if watchdog is None or number not in (signal.SIGINT, signal.SIGTERM):
             return
@@ -459,6 +476,7 @@ class Server:
             self.applications.on_loop,
             self._at_once,
             leave_queue=self._leave_queue,
+            keep_idle=self._keep_idle,
             log=self.log,
         )
 
@@ -528,6 +546,9 @@ def run(config: Config | Any = None, /, *, ends_process: bool = True, **options:
         config = config.replace(**options)
     factory = loop_factory(config.asgi.loop)
     loggers = log.configure(config.log)
+    unheard = [name for name in config.hooks if name not in HERE]
+    if unheard:
+        loggers.error.warning("Hooks that are the master's are not called, there is none: %s", ", ".join(unheard))
     watchdog = Watchdog(loggers.error)
     try:
         with terminated_by_signal():

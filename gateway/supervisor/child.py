@@ -17,6 +17,9 @@ import time
 from logging import Logger
 from typing import Any
 
+from gateway.server.hooks import HookWorker
+from gateway.server.server import EXIT_TIME
+
 from .channel import Channel
 from .recycle import Lifetime
 from .reload import Generation
@@ -27,17 +30,28 @@ DUMP_TIME = 2.0
 """Seconds a child that is late gets to dump its stacks."""
 
 
+MARGIN = 2.0
+"""Seconds a child gets beyond the time in which it ends itself."""
+
+QUICK = EXIT_TIME + MARGIN
+"""Seconds for a child that has nothing to finish."""
+
+
 class Child:
     """One worker. `row` is its place on the board, `generation` what it was made of, `channel` our end of it.
 
+    `hook_worker` is what hooks know it as.
     Times are of `time.monotonic`.
     """
 
-    def __init__(self, pid: int, row: int, generation: Generation, channel: Channel, log: Logger) -> None:
+    def __init__(
+        self, pid: int, row: int, generation: Generation, channel: Channel, hook_worker: HookWorker, log: Logger
+    ) -> None:
         self.pid = pid
         self.row = row
         self.generation = generation
         self.channel = channel
+        self.hook_worker = hook_worker
         self.log = log
         self.state = BOOTING
         self.since = time.monotonic()
@@ -68,8 +82,11 @@ class Child:
             self.deadline = None
             self.lifetime = Lifetime(self.generation.config.processes, time.monotonic())
 
-    def retire(self, seconds: float) -> None:
-        """Have it finish what it has and end, within `seconds`; what waits to be accepted is left to the others."""
+    def retire(self, seconds: float | None = None) -> None:
+        """Have it finish what it has and end, in `seconds`; what waits to be accepted is left to the others.
+
+        None: in the time after which it has ended by itself, or never will.
+        """
         if self.state == READY:
             # Where that does not get through, it is ending already.
             self.channel.send(retire=True)
@@ -77,8 +94,16 @@ class Child:
         else:
             self.stop(signal.SIGTERM, seconds)
 
-    def stop(self, number: int, seconds: float) -> None:
-        """Have it end by the signal `number`, within `seconds`."""
+    def make_way(self) -> None:
+        """As `retire`, but without a last answer on idle connections: whoever comes next is to have them all."""
+        if self.state == READY:
+            self.channel.send(make_way=True)
+            self._leave(None)
+        else:
+            self.stop(signal.SIGTERM, QUICK)
+
+    def stop(self, number: int, seconds: float | None = None) -> None:
+        """Have it end by the signal `number`; `seconds` as for `retire`."""
         self.signal(number)
         self._leave(seconds)
 
@@ -114,7 +139,10 @@ class Child:
         )
         self.signal(signal.SIGABRT)
 
-    def _leave(self, seconds: float) -> None:
+    def _leave(self, seconds: float | None) -> None:
+        if seconds is None:
+            config = self.generation.config
+            seconds = config.processes.graceful_timeout + config.asgi.lifespan_shutdown_timeout + QUICK
         self.state = LEAVING
         self._late = "did not stop in time"
         end = time.monotonic() + seconds

@@ -18,41 +18,42 @@ import selectors
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from gateway import log
 from gateway._version import __version__
 from gateway.backend import choose
 from gateway.config.settings import Config
-from gateway.errors import EXIT_BOOT, EXIT_ERROR, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
+from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.loader import Loaded
-from gateway.server.server import EXIT_TIME
-from gateway.server.share import Board, Share
+from gateway.server.hooks import HookSettings, HookWorker, tell
+from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
+from gateway.tracebacks import describe_cause
 
 from .backoff import Backoff
+from .birth import become_worker
 from .channel import Channel
-from .child import BOOTING, READY, Child
+from .child import BOOTING, QUICK, READY, Child
 from .death import MemoryEvents, describe
+from .development import Development
 from .health import Health, State
+from .hooks import Arbiter, call
 from .identity import Identity
+from .logs import Logs
 from .parent import ParentDeath
 from .pidfile import PidFile
 from .preload import preload
 from .reload import Generation, Generations, boots_at_once
 from .signals import SignalQueue, in_foreground
 from .sockets import Sockets, adopted
-from .systemd import VARIABLES, Notifier
+from .systemd import Notifier
 from .titles import Titles
-from .upgrade import VARIABLE, Handover, Upgrade
-from .worker import Worker, WorkerProcess
+from .upgrade import VARIABLE, Succession
+from .worker import WorkerProcess
 
 TICK = 1.0
 """Seconds between two looks at everything, at most."""
-
-MARGIN = 2.0
-"""Seconds a worker gets beyond the time in which it ends itself."""
 
 Reread = Callable[[], tuple[Config, dict[str, str]]]
 """Gives the configuration as it is now, and the environment that goes with it. Raises ConfigError."""
@@ -72,9 +73,9 @@ class Master:
         loop_factory(config.asgi.loop)
         self.config = config
         self.reread = reread
-        self.loggers = log.configure(config.log)
-        self.logged = config.log
-        self.log = self.loggers.error
+        self.identity = Identity.of(config.processes)
+        self.logs = Logs(config.log, self.identity)
+        self.log = self.logs.loggers.error
         self.signals = SignalQueue()
         self.selector = selectors.DefaultSelector()
         self.parent_death = ParentDeath()
@@ -86,23 +87,19 @@ class Master:
         self.paused = False
         """No workers, until a reload (WINCH)."""
         self.stopping = False
-        self.succeeded = False
-        """Another program serves; this one only ends."""
         self.stop_at: float | None = None
         """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
         self.reload_problem = ""
         """What the last reload failed by, if it did."""
         self.health: Health | None = None
         self.notifier = Notifier(os.environ)
-        self.handover = Handover.take(os.environ)
-        """From the program that this one is to replace."""
-        self.upgrade: Upgrade | None = None
-        """The program that is to replace this one."""
+        self.succession = Succession(self)
+        self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
-        self.identity = Identity.of(config.processes)
         self.loaded: Loaded | None = None
         """The application, with --preload."""
         self.titles = Titles(config.proc_name or config.application.name)
+        self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 
     def run(self) -> int:
@@ -141,13 +138,20 @@ class Master:
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
         choose("http1.connection", "io.poller")
-        if self.pid_file is not None and self.handover is None:
+        if self.development is not None:
+            self.development.start()
+        handover = self.succession.handover
+        if self.pid_file is not None and handover is None:
             self.pid_file.write()
-        handed = self.handover.sockets if self.handover is not None else {}
+        call(self.config.hooks, "on_starting", self.arbiter)
+        handed = handover.sockets if handover is not None else {}
         sockets = Sockets(self.config.listen, handed=handed)
         self.generations.begin(Generation(self.config, sockets))
-        for path in [listener.unlink for listener in sockets.listeners] + self._log_files():
-            self.identity.give(path)
+        for listener in sockets.listeners:
+            self.identity.give(listener.unlink)
+        self.logs.give()
+        call(self.config.hooks, "when_ready", self.arbiter)
+        self._tell_number()
         if self.config.processes.preload:
             self.loaded = preload(self.config, self.log)
         address = self.config.processes.health_bind
@@ -165,8 +169,11 @@ class Master:
             generation.sockets.close()
         if self.health is not None:
             self.health.close()
+        if self.development is not None:
+            self.development.close()
         if self.pid_file is not None:
             self.pid_file.remove()
+        tell(self.log, self.config.hooks, "on_exit", self.arbiter)
         self.selector.close()
         self.signals.close()
 
@@ -199,13 +206,9 @@ class Master:
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
             self._stop(signal.SIGTERM)
-        upgrade = self.upgrade
-        if upgrade is not None and not self.succeeded and upgrade.deadline is not None and now >= upgrade.deadline:
-            self.log.error("The new program (pid:%d) is not ready in time; ending it", upgrade.pid)
-            os.kill(upgrade.pid, signal.SIGKILL)
-            upgrade.deadline = None
+        self.succession.check(now)
         self._settle(now)
-        if not self.succeeded:
+        if not self.succession.complete:
             self.notifier.alive(now)
             self.notifier.status(self.state().reason)
         if self.health is not None:
@@ -219,6 +222,8 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
+        if self.development is not None and self.development.wait_until > now:
+            times.append(self.development.wait_until)
         if self.notifier.watchdog_interval:
             times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
@@ -236,10 +241,13 @@ class Master:
             if generation is self.generations.coming:
                 allowed = boots_at_once(wanted, self.generations, len(ready))
                 missing = min(missing, allowed - (len(members) - len(ready)))
+                if self.development is not None and self.development.holds(now):
+                    missing = 0
             elif now < self.backoff.until:
                 missing = 0
             for _ in range(missing):
-                self._fork(generation)
+                if not self._fork(generation):
+                    break
             for child in members[: max(0, len(members) - wanted)]:
                 child.outgoing = True
             if len(ready) >= wanted:
@@ -249,7 +257,7 @@ class Master:
         """Have workers leave that are replaced, or too many."""
         for child in self.children.values():
             if child.outgoing and child.generation is generation and child.state in (BOOTING, READY):
-                child.retire(self._leave_time(generation.config))
+                child.retire()
 
     def _complete_reload(self) -> None:
         """Let the coming generation take over once it is complete."""
@@ -260,65 +268,27 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
-        self.reload_problem = ""
-        self.config = coming.config
+        self.reload_problem = coming.failure.message if coming.failure is not None else ""
+        if coming.failure is None:
+            self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
             for listener in coming.sockets.listeners:
                 self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
             self.notifier.ready(self.state().reason)
-            self._take_over()
+            self.succession.take_over()
             return
         previous.sockets.close(coming.sockets)
         self.notifier.ready(self.state().reason)
-        self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
-        self._move_logs()
+        if coming.failure is None:
+            self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
+        self.logs.move(self.config.log)
         for child in self.children.values():
             if child.generation is not coming and child.state in (BOOTING, READY):
-                child.retire(self._leave_time(child.generation.config))
+                child.retire()
 
-    def _leave_time(self, config: Config) -> float:
-        """Seconds after which a worker that was told to leave has ended, or never will."""
-        lifespan: float = config.asgi.lifespan_shutdown_timeout
-        return config.processes.graceful_timeout + lifespan + EXIT_TIME + MARGIN
-
-    # Upgrade in place
-
-    def _begin_upgrade(self) -> None:
-        """Start the program anew, to take over."""
-        if self.upgrade is not None or self.stopping or self.generations.current is None or self.generations.coming:
-            self.log.warning("Not upgrading: a start, a reload, another upgrade or a stop is on its way")
-            return
-        if os.getpid() == 1:
-            self.log.error("Not upgrading: process 1 of a container can't hand over; replace the container instead")
-            return
-        sockets = self.generations.current.sockets.descriptors()
-        if self.health is not None:
-            name = f"health {self.config.processes.health_bind}"
-            sockets[name] = [listener.sock.fileno() for listener in self.health.listeners]
-        try:
-            limit = self.config.processes.timeout_boot
-            self.upgrade = Upgrade(sockets, self.environ, limit + MARGIN if limit else 0.0)
-        except OSError as error:
-            self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
-            return
-        self.selector.register(self.upgrade.channel, selectors.EVENT_READ, self._hear_upgrade)
-        self.log.info("Upgrading: started the new program with pid: %d", self.upgrade.pid)
-
-    def _hear_upgrade(self) -> None:
-        """The new program is ready, or about to end."""
-        upgrade = self.upgrade
-        assert upgrade is not None
-        if not upgrade.ready():
-            self.selector.unregister(upgrade.channel)
-            return
-        self.log.info("Upgrade complete: process %d serves, this one finishes what it has", upgrade.pid)
-        self.notifier.succeeded_by(upgrade.pid)
-        self._leave_to_successor()
-
-    def _leave_to_successor(self) -> None:
+    def leave_to_successor(self) -> None:
         """Another program has the sockets: end, without a word to clients or systemd."""
-        self.succeeded = True
         self.stopping = True
         for generation in self.generations.growing:
             generation.sockets.leave()
@@ -327,30 +297,20 @@ class Master:
             self.health.retire()
             self.health = None
         for child in self.children.values():
-            child.retire(self._leave_time(child.generation.config))
-
-    def _upgrade_ended(self, status: int) -> None:
-        upgrade, self.upgrade = self.upgrade, None
-        assert upgrade is not None
-        if upgrade.channel in self.selector.get_map():
-            self.selector.unregister(upgrade.channel)
-        upgrade.channel.close()
-        if not self.succeeded:
-            self.log.error("Upgrade failed, this program goes on: the new one %s", describe(status))
-
-    def _take_over(self) -> None:
-        """Tell the program before this one, if there is one, that it may go."""
-        if self.handover is None:
-            return
-        self.handover.channel.send(ready="")
-        self.handover.channel.close()
-        self.handover = None
-        if self.pid_file is not None:
-            self.pid_file.write(force=True)
+            child.retire()
 
     # Workers
 
-    def _fork(self, generation: Generation) -> None:
+    def _fork(self, generation: Generation) -> bool:
+        """Start a worker. Returns False when that did not work."""
+        self.arbiter.worker_age += 1
+        hook_worker = HookWorker(generation.config, self.log, self.arbiter.worker_age)
+        try:
+            call(generation.config.hooks, "pre_fork", self.arbiter, hook_worker)
+        except AppLoadError as error:
+            trace = describe_cause(error.__cause__ or error)
+            self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
+            return False
         row = self.board.take()
         ours, theirs = Channel.pair()
         for stream in (sys.stdout, sys.stderr):
@@ -364,52 +324,18 @@ class Master:
                 self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
                 self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
-                return
+                return False
             if pid == 0:
                 ours.close()
-                self._be_worker(generation, row, theirs)
+                become_worker(self, generation, row, theirs, hook_worker)
         theirs.close()
-        child = Child(pid, row, generation, ours, self.log)
+        hook_worker.pid = pid
+        child = Child(pid, row, generation, ours, hook_worker, self.log)
         self.children[pid] = child
+        self.arbiter.WORKERS[pid] = hook_worker
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
         self.log.info("Booting worker with pid: %d", pid)
-
-    def _be_worker(self, generation: Generation, row: int, channel: Channel) -> None:
-        """In the new process: let go of what is the master's, and serve. Does not return."""
-        code = EXIT_ERROR
-        try:
-            self.titles.be("worker")
-            self.identity.take()
-            self.parent_death.follow()
-            self.signals.leave()
-            self.selector.close()
-            if self.health is not None:
-                self.health.leave()
-            if self.upgrade is not None:
-                self.upgrade.channel.close()
-            if self.handover is not None:
-                self.handover.channel.close()
-            for child in self.children.values():
-                child.channel.close()
-            listeners = generation.sockets.leave()
-            for other in self.generations.growing:
-                other.sockets.leave()
-                other.sockets.close(generation.sockets)
-            if generation.environ is not None:
-                os.environ.clear()
-                os.environ.update(generation.environ)
-            for name in (*VARIABLES, VARIABLE):
-                os.environ.pop(name, None)
-            loggers = self.loggers if generation.config.log == self.logged else None
-            code = Worker(generation.config, listeners, Share(self.board, row), channel, loggers, self.loaded).run()
-        except Terminated:
-            code = EXIT_OK
-        except SystemExit as end:
-            # The application's own, from the loop's thread.
-            code = end.code if isinstance(end.code, int) else EXIT_OK if end.code is None else EXIT_ERROR
-        except BaseException:
-            traceback.print_exc()
-        raise WorkerProcess(code)
+        return True
 
     def _recycle(self, child: Child, now: float) -> None:
         """Have a worker replaced that has served for long enough."""
@@ -443,6 +369,8 @@ class Master:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"files": dict(files)} if self.development is not None:
+                    self.development.watch(files)
 
     def _booted(self, child: Child, description: str) -> None:
         if child.state != BOOTING:
@@ -450,7 +378,8 @@ class Master:
         first = not any(other.state == READY for other in self.children.values())
         child.booted()
         self.backoff.succeeded()
-        if first and self.generations.current is None:
+        current = self.generations.current
+        if first and child.generation.failure is None and (current is None or current.failure is not None):
             self.log.info("%s", description)
         self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
 
@@ -463,8 +392,7 @@ class Master:
                 return
             if pid == 0:
                 return
-            if self.upgrade is not None and pid == self.upgrade.pid:
-                self._upgrade_ended(status)
+            if self.succession.ended(pid, status):
                 continue
             child = self.children.pop(pid, None)
             # Else it is one that has lost its parent, and we are process 1.
@@ -472,6 +400,8 @@ class Master:
                 self.board.free(child.row)
                 self._hear_last(child)
                 self._ended(child, status)
+                self.arbiter.WORKERS.pop(pid, None)
+                tell(self.log, child.generation.config.hooks, "child_exit", self.arbiter, child.hook_worker)
 
     def _hear_last(self, child: Child) -> None:
         channel = child.channel
@@ -488,51 +418,47 @@ class Master:
             if not child.killed:
                 self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
         elif child.state == BOOTING:
-            self._boot_failed(child, what)
+            failure = {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
+            self._boot_failed(child.generation, f"Worker (pid:{child.pid})", child.failure or failure)
         elif status not in (0, signal.SIGTERM, signal.SIGQUIT) and not child.killed:
             # At its very end an interpreter has no handlers any more.
             self.log.warning("Worker (pid:%d) %s while stopping", child.pid, what)
         elif child.killed:
             self.log.error("Worker (pid:%d) killed: it did not stop in time", child.pid)
 
-    def _boot_failed(self, child: Child, what: str) -> None:
-        failure = child.failure or {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
+    def _boot_failed(self, generation: Generation, who: str, failure: dict[str, Any]) -> None:
         message, trace = str(failure["message"]), str(failure.get("traceback", ""))
         if self.stopping:
             return
-        if child.generation is not self.generations.coming:
+        if generation is not self.generations.coming:
             delay = self.backoff.failed(time.monotonic())
-            self.log.error("Worker (pid:%d) can't start: %s; trying again in %g s", child.pid, message, delay)
-            self._show(trace)
+            self.log.error("%s can't start: %s; trying again in %g s", who, message, delay)
+            self.logs.show(trace)
             return
-        if self.generations.current is not None:
+        if self.development is not None and generation.failure is None:
+            self.development.failed(message, trace)
+            return
+        if self.generations.current is not None and generation.failure is None:
             self._abandon()
             self._reload_failed(message, trace)
             return
-        self._show(trace)
+        self.logs.show(trace)
         code = int(failure["code"])
         self.failure = AppLoadError(message, exit_code=code)
-        if self.config.log.error_logfile != "-":
+        if self.logs.settings.error_logfile != "-":
             # Who starts us reads stderr; who looks for the reason later reads the file.
             self.log.critical("%s", message)
         self._stop(signal.SIGTERM)
 
     def _reload_failed(self, reason: object, trace: str) -> None:
+        if self.development is not None:
+            self.development.failed(str(reason), trace)
+            return
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
-        self._show(trace)
+        self.logs.show(trace)
         self.reload_problem = str(reason)
         # systemd has to hear of the end of every reload.
         self.notifier.ready(self.state().reason)
-
-    def _show(self, trace: str) -> None:
-        """Write the application's traceback where the error log goes."""
-        if not trace:
-            return
-        if self.config.log.error_logfile != "-" or self.loggers.error_handler is None:
-            self.log.error("Traceback of the application:\n%s", trace.rstrip("\n"))
-        else:
-            sys.stderr.write(trace)
-            sys.stderr.flush()
 
     # Signals
 
@@ -560,9 +486,9 @@ class Master:
     def _on_hup(self) -> None:
         if self.loaded is not None:
             # Only a new process can load it anew.
-            self._begin_upgrade()
+            self.succession.begin()
         else:
-            self._reload()
+            self.reload()
 
     def _on_ttin(self) -> None:
         self._scale(1)
@@ -571,14 +497,12 @@ class Master:
         self._scale(-1)
 
     def _on_usr1(self) -> None:
-        self.loggers.reopen()
-        for path in self._log_files():
-            self.identity.give(path)
+        self.logs.reopen()
         for child in self.children.values():
             child.signal(signal.SIGUSR1)
 
     def _on_usr2(self) -> None:
-        self._begin_upgrade()
+        self.succession.begin()
 
     def _on_winch(self) -> None:
         if in_foreground():
@@ -605,8 +529,7 @@ class Master:
             return
         if not self.stopping:
             self.log.info("Shutting down: Master")
-            if self.upgrade is not None:
-                os.kill(self.upgrade.pid, signal.SIGTERM)
+            self.succession.stop()
             self.notifier.stopping()
             # Clients are refused from the moment the last worker has emptied the queue.
             for generation in self.generations.growing:
@@ -614,22 +537,30 @@ class Master:
         self.stopping = True
         self.stop_at = None
         for child in self.children.values():
-            seconds = self._leave_time(child.generation.config)
-            if number == signal.SIGQUIT or child.state == BOOTING:
-                seconds = EXIT_TIME + MARGIN
-            child.stop(number, seconds)
+            quick = number == signal.SIGQUIT or child.state == BOOTING
+            child.stop(number, QUICK if quick else None)
 
     def _scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""
+        if self.development is not None:
+            self.log.warning("One worker, no more and no less, with --reload")
+            return
         for generation in self.generations.growing:
             generation.wanted = max(1, generation.wanted + change)
             self.log.info("Workers wanted: %d", generation.wanted)
+        self._tell_number()
 
-    def _reload(self) -> None:
+    def _tell_number(self) -> None:
+        """How many workers there should be has changed."""
+        generation = self.generations.growing[-1]
+        before, self.arbiter.num_workers = self.arbiter.num_workers, generation.wanted
+        tell(self.log, generation.config.hooks, "nworkers_changed", self.arbiter, generation.wanted, before)
+
+    def reload(self) -> None:
         """Begin a new generation; one that was on its way may have seen what has changed since, or not."""
         if self.stopping or self.stop_at is not None:
             return
-        if self.upgrade is not None:
+        if self.succession.upgrade is not None:
             self.log.warning("Not reloading: an upgrade is on its way")
             return
         self.notifier.reloading()
@@ -645,11 +576,29 @@ class Master:
         except (ConfigError, BindError) as error:
             self._reload_failed(error, "")
             return
+        cfg, self.arbiter.cfg = self.arbiter.cfg, HookSettings(config)
+        try:
+            call(config.hooks, "on_reload", self.arbiter)
+        except AppLoadError as error:
+            self.arbiter.cfg = cfg
+            sockets.close(current.sockets if current is not None else None)
+            self._reload_failed(error, describe_cause(error.__cause__ or error))
+            return
+        self.replace_coming(Generation(config, sockets, environ))
+        if self.development is not None:
+            self.development.follow(config.development)
+        else:
+            self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+
+    def replace_coming(self, generation: Generation) -> None:
+        """Have `generation` take over once it is ready, and nothing come of one that was on its way."""
         if self.generations.coming is not None:
-            self._abandon(sockets)
+            self._abandon(generation.sockets)
         self.paused = False
-        self.generations.begin(Generation(config, sockets, environ))
-        self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+        self.generations.begin(generation)
+        self._tell_number()
+        if self.development is not None:
+            self.development.make_way()
 
     def _abandon(self, successor: Sockets | None = None) -> None:
         """Give up the coming generation; `successor` has the sockets that stay."""
@@ -661,24 +610,7 @@ class Master:
         abandoned.sockets.close(keep)
         for child in self.children.values():
             if child.generation is abandoned:
-                child.retire(self._leave_time(abandoned.config) if child.state == READY else EXIT_TIME + MARGIN)
-
-    def _log_files(self) -> list[str | None]:
-        return [self.logged.error_logfile, self.logged.access_logfile]
-
-    def _move_logs(self) -> None:
-        """After a reload: logs where the configuration now says."""
-        if self.config.log == self.logged:
-            return
-        access = self.loggers.access_file
-        try:
-            self.loggers = log.configure(self.config.log)
-        except ConfigError as error:
-            self.log.error("%s; the master's log stays where it is", error)
-            return
-        self.logged = self.config.log
-        if access is not None:
-            access.close()
+                child.retire(None if child.state == READY else QUICK)
 
 
 def run(config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -694,4 +626,4 @@ def run(config: Config, reread: Reread | None = None, environ: Mapping[str, str]
     except WorkerProcess as end:
         raise SystemExit(end.code) from None
     finally:
-        master.loggers.close()
+        master.logs.loggers.close()

@@ -16,14 +16,24 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.errors import AppLoadError
 
 from .channel import Channel
+from .child import MARGIN
+from .death import describe
+from .hooks import call
+
+if TYPE_CHECKING:
+    from .master import Master
 
 VARIABLE = "GATEWAY_UPGRADE"
 """Says in the new program's environment what it is handed."""
@@ -53,9 +63,18 @@ class Handover(NamedTuple):
 
 
 class Upgrade:
-    """The new program, seen from the old one. Raises OSError: it can't be started."""
+    """The new program, seen from the old one. `prepare`, if given, is called in its process.
 
-    def __init__(self, sockets: dict[str, list[int]], environ: Mapping[str, str], seconds: float) -> None:
+    Raises OSError: it can't be started, and SubprocessError: `prepare` has failed.
+    """
+
+    def __init__(
+        self,
+        sockets: dict[str, list[int]],
+        environ: Mapping[str, str],
+        seconds: float,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
         self.channel, theirs = Channel.pair()
         numbers = [number for group in sockets.values() for number in group]
         told: dict[str, Any] = {"parent": os.getpid(), "channel": theirs.fileno(), "sockets": sockets}
@@ -65,6 +84,8 @@ class Upgrade:
                 command(),
                 env={**environ, VARIABLE: json.dumps(told)},
                 pass_fds=[theirs.fileno(), *numbers],
+                # As risky as every hook in a master that has threads; ours has none.
+                preexec_fn=prepare,  # noqa: PLW1509
             )
         except BaseException:
             self.channel.close()
@@ -83,3 +104,108 @@ class Upgrade:
 def command() -> list[str]:
     """How this program was started: `python -m gateway ...`, or a script."""
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+class Succession:
+    """Which program follows which, as the master sees it."""
+
+    def __init__(self, master: Master) -> None:
+        self.master = master
+        self.log = master.log
+        self.handover = Handover.take(os.environ)
+        """From the program that this one is to replace."""
+        self.upgrade: Upgrade | None = None
+        """The program that is to replace this one."""
+        self.complete = False
+        """It serves; this one only ends."""
+
+    def begin(self) -> None:
+        """Start the program anew, to take over."""
+        master = self.master
+        current = master.generations.current
+        if self.upgrade is not None or master.stopping or current is None or master.generations.coming:
+            self.log.warning("Not upgrading: a start, a reload, another upgrade or a stop is on its way")
+            return
+        if os.getpid() == 1:
+            self.log.error("Not upgrading: process 1 of a container can't hand over; replace the container instead")
+            return
+        sockets = current.sockets.descriptors()
+        if master.health is not None:
+            name = f"health {master.config.processes.health_bind}"
+            sockets[name] = [listener.sock.fileno() for listener in master.health.listeners]
+        try:
+            limit = master.config.processes.timeout_boot
+            prepare = self._prepare if "pre_exec" in master.config.hooks else None
+            self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0, prepare)
+        except OSError as error:
+            self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
+            return
+        except subprocess.SubprocessError:
+            self.log.error("Upgrade failed, this program goes on: the pre_exec hook failed")
+            return
+        master.selector.register(self.upgrade.channel, selectors.EVENT_READ, self._hear)
+        self.log.info("Upgrading: started the new program with pid: %d", self.upgrade.pid)
+
+    def _prepare(self) -> None:
+        """In the new program's process, before it is that program."""
+        try:
+            call(self.master.config.hooks, "pre_exec", self.master.arbiter)
+        except AppLoadError as error:
+            self.log.error("%s", error, exc_info=error.__cause__)
+            raise
+
+    def check(self, now: float) -> None:
+        """End a new program that is not ready in time; `now` is of `time.monotonic`."""
+        upgrade = self.upgrade
+        if upgrade is None or self.complete or upgrade.deadline is None or now < upgrade.deadline:
+            return
+        self.log.error("The new program (pid:%d) is not ready in time; ending it", upgrade.pid)
+        os.kill(upgrade.pid, signal.SIGKILL)
+        upgrade.deadline = None
+
+    def ended(self, pid: int, status: int) -> bool:
+        """A process has ended. Returns whether it was the new program."""
+        upgrade = self.upgrade
+        if upgrade is None or upgrade.pid != pid:
+            return False
+        self.upgrade = None
+        if upgrade.channel in self.master.selector.get_map():
+            self.master.selector.unregister(upgrade.channel)
+        upgrade.channel.close()
+        if not self.complete:
+            self.log.error("Upgrade failed, this program goes on: the new one %s", describe(status))
+        return True
+
+    def take_over(self) -> None:
+        """Tell the program before this one, if there is one, that it may go."""
+        if self.handover is None:
+            return
+        self.handover.channel.send(ready="")
+        self.handover.channel.close()
+        self.handover = None
+        if self.master.pid_file is not None:
+            self.master.pid_file.write(force=True)
+
+    def stop(self) -> None:
+        """This program was told to stop: so is the new one."""
+        if self.upgrade is not None:
+            os.kill(self.upgrade.pid, signal.SIGTERM)
+
+    def leave(self) -> None:
+        """In a worker: close our copies of the channels."""
+        if self.upgrade is not None:
+            self.upgrade.channel.close()
+        if self.handover is not None:
+            self.handover.channel.close()
+
+    def _hear(self) -> None:
+        """The new program is ready, or about to end."""
+        upgrade = self.upgrade
+        assert upgrade is not None
+        if not upgrade.ready():
+            self.master.selector.unregister(upgrade.channel)
+            return
+        self.log.info("Upgrade complete: process %d serves, this one finishes what it has", upgrade.pid)
+        self.master.notifier.succeeded_by(upgrade.pid)
+        self.complete = True
+        self.master.leave_to_successor()

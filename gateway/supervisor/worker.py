@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -20,14 +21,22 @@ from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
 from gateway.loader import Loaded
+from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
+from .changes import MESSAGE_FILES, Selection, Stamp
 from .channel import Channel, cut
+from .failure import Failure, FailurePage
+from .hooks import Arbiter, call
+from .modules import LoadedFiles, files_in, forget
 from .signals import ignore
+
+LOOK = 1.0
+"""Seconds between two looks at what has been loaded, with --reload."""
 
 ORPHAN_TIME = 1.0
 """Seconds for what is running to finish when the master is gone."""
@@ -45,7 +54,8 @@ class Worker:
     """One worker, in its own process. Signals must be blocked until `run`.
 
     `loggers` are the master's, or None where the configuration wants others. `app` is the application, where the master
-    has loaded it.
+    has loaded it. `arbiter` and `hook_worker` are what hooks know the master and this process as. With a `failure`
+    that is served, in place of the application.
     """
 
     def __init__(
@@ -55,28 +65,56 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
-        app: Loaded | None = None,
+        app: Loaded | None,
+        arbiter: Arbiter,
+        hook_worker: HookWorker,
+        failure: Failure | None = None,
     ) -> None:
+        self.page = FailurePage(failure) if failure is not None else None
+        if self.page is not None:
+            app = self.page.loaded
         self.config = config
         self.listeners = listeners
         self.share = share
         self.app = app
+        self.arbiter = arbiter
+        self.hook_worker = hook_worker
         self.channel = channel
         self.ready = False
         self.server: Server | None = None
+        self.loaded: LoadedFiles | None = None
         self._given_loggers = loggers
+        self.log = logging.getLogger(log.ERROR_LOGGER)
 
-    def run(self) -> int:
-        """Serve until told to stop. Returns the exit code."""
+    def run(self, begin: Callable[[], object]) -> int:
+        """Call `begin`, and serve until told to stop. Returns the exit code."""
         try:
+            begin()
             self.loggers = self._given_loggers or log.configure(self.config.log)
-        except ConfigError as error:
+        except (AppLoadError, ConfigError, OSError) as error:
+            self._tell("worker_exit", self.arbiter, self.hook_worker)
             return self._fail(error)
-        self.log = self.loggers.error
+        try:
+            code = self._run()
+            for number in STOP_SIGNALS:
+                # It has ended already; what the master says twice must not disturb that.
+                signal.signal(number, ignore)
+            self.log.info("Worker exiting (pid: %d)", os.getpid())
+        finally:
+            self._tell("worker_exit", self.arbiter, self.hook_worker)
+        self.loggers.close()
+        return code
+
+    def _run(self) -> int:
         watchdog = Watchdog(self.log)
+        if "worker_abort" in self.config.hooks:
+            signal.signal(signal.SIGABRT, self._abort)
         enable_stack_dumps(self.loggers)
         try:
             self._take_signals()
+            if self.config.development.reload:
+                forget(Selection.of(self.config.development))
+                self.loaded = LoadedFiles()
             factory = loop_factory(self.config.asgi.loop)
             self.server = Server(
                 self.app,
@@ -86,23 +124,19 @@ class Worker:
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
+                hook_worker=self.hook_worker,
             )
+            call(self.config.hooks, "post_worker_init", self.hook_worker)
             with asyncio.Runner(loop_factory=factory) as runner:
                 try:
                     runner.run(self._serve(self.server))
                 finally:
                     watchdog.arm(EXIT_TIME)
-            code = EXIT_OK
+            return EXIT_OK
         except (Terminated, Stopped):
-            code = EXIT_OK
+            return EXIT_OK
         except Exception as error:
-            code = self._fail(error)
-        for number in STOP_SIGNALS:
-            # It has ended already; what the master says twice must not disturb that.
-            signal.signal(number, ignore)
-        self.log.info("Worker exiting (pid: %d)", os.getpid())
-        self.loggers.close()
-        return code
+            return self._fail(error)
 
     def _take_signals(self) -> None:
         """Until the server has its own handlers, those that stop it raise Terminated."""
@@ -117,7 +151,9 @@ class Worker:
         serving = asyncio.ensure_future(server.serve())
         try:
             await server.wait_started()
+            self.hook_worker.booted = True
             self.ready = self.channel.send(ready=server.describe())
+            self._tell_files(loop)
         finally:
             # What made the start fail comes from here as well.
             await serving
@@ -137,6 +173,22 @@ class Worker:
                 server.announce_end()
             if message.get("retire"):
                 server.retire()
+            if message.get("make_way"):
+                if self.page is not None:
+                    self.page.superseded.set()
+                server.retire(keep_idle=False)
+
+    def _tell_files(self, loop: asyncio.AbstractEventLoop) -> None:
+        """With --reload: have files watched that modules were loaded from, now and later."""
+        if self.loaded is None:
+            return
+        self._send_files(self.loaded.fresh())
+        loop.call_later(LOOK, self._tell_files, loop)
+
+    def _send_files(self, files: dict[str, Stamp | None]) -> None:
+        paths = sorted(files)
+        for index in range(0, len(paths), MESSAGE_FILES):
+            self.channel.send(files={path: files[path] for path in paths[index : index + MESSAGE_FILES]})
 
     def _fail(self, error: Exception) -> int:
         """Say why there is no worker. Returns its exit code."""
@@ -154,8 +206,25 @@ class Worker:
             case _:
                 code = EXIT_BOOT
                 trace = describe_cause(error)
+        if self.loaded is not None:
+            self._send_files({**self.loaded.fresh(), **files_in(error.__cause__ or error)})
         self.channel.send(failed={"code": code, "message": cut(str(error)), "traceback": cut(trace)})
         return code if code in (EXIT_USAGE, EXIT_APP_LOAD) else EXIT_BOOT
+
+    def _tell(self, name: str, *arguments: object) -> None:
+        """Call a hook that can't change anything any more."""
+        self.hook_worker.alive = False
+        tell(self.log, self.config.hooks, name, *arguments)
+
+    def _abort(self, number: int, frame: FrameType | None) -> None:
+        """ABRT, after the stacks were written; the process would have ended there."""
+        self.hook_worker.aborted = True
+        self._tell("worker_abort", self.hook_worker)
+        self._tell("worker_exit", self.arbiter, self.hook_worker)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _reopen_logs(self, number: int, frame: FrameType | None) -> None:
         self.loggers.reopen()

@@ -396,7 +396,7 @@ def test_what_does_not_stop_is_ended_with_its_stacks_in_the_log(folder: Path) ->
     """A worker whose interpreter is held by calls into C."""
     lines = ("import ctypes", "os.write(2, b'held\\n')", "while True: ctypes.pythonapi.sleep(600)")
     write_app(folder, within="\n".join(lines))
-    patience = "import sys, gateway.cli, gateway.supervisor.master as m; m.EXIT_TIME = 0.5; m.MARGIN = 0.1; "
+    patience = "import sys, gateway.cli, gateway.supervisor.child as child; child.QUICK = 0.6; "
     patience += "sys.exit(gateway.cli.main())"
     options = ("--graceful-timeout=0.1", "--lifespan-shutdown-timeout=0.1")
     server = start(folder, *options)

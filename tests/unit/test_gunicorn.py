@@ -276,6 +276,14 @@ def test_settings_are_taken_when_there_is_an_option(name, option, line, expected
         assert option not in found_in("umask = 0").given
 
 
+def test_reload_is_taken():
+    lines = ("threads = 8", "reload = True", "reload_engine = 'inotify'", "reload_extra_files = ['a.yml', 'templates/*.html']")
+    config = configure("\n".join(lines))
+    assert config.warnings == config.notices == ()
+    assert (config.reload, config.reload_engine) == (True, "inotify")
+    assert config.reload_include == ("a.yml", "templates/*.html")
+
+
 def test_one_large_field():
     config = configure("limit_request_field_size = 131072")
     assert (config.limit_request_field_size, config.limit_request_fields_size) == (131072, 131072)
@@ -341,13 +349,6 @@ def test_hooks_are_collected():
         config.hooks["on_exit"] = print
     assert config.replace(threads=2).hooks == config.hooks
     assert load().hooks == {}
-
-
-def test_hooks_that_nothing_calls_are_named(monkeypatch):
-    monkeypatch.setattr(gunicorn, "HOOKS_CALLED", frozenset(("on_exit",)))
-    config = configure("def on_exit(server): pass\ndef on_reload(server): pass")
-    assert config.warnings == ("gunicorn.conf.py: on_reload has no effect: gateway doesn't call this hook yet",)
-    assert set(config.hooks) == {"on_exit", "on_reload"}
 
 
 @pytest.mark.parametrize(
@@ -674,8 +675,7 @@ def test_an_everyday_file():
     assert config.log.access_logfile == "-"
     assert config.env == ("DJANGO_SETTINGS_MODULE=site.settings", "FLAVOUR=sweet and sour")
     assert set(config.hooks) == {"post_fork", "pre_fork", "pre_exec", "when_ready", "worker_int", "worker_abort"}
-    named = {warning.split(": ")[1].split()[0] for warning in config.warnings}
-    assert named == set(config.hooks) - gunicorn.HOOKS_CALLED
+    assert config.warnings == ()
 
 
 def test_a_file_of_a_container():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,14 +84,19 @@ def test_a_long_text_fits_in_a_message() -> None:
 def test_signals_are_counted_where_each_counts() -> None:
     previous = {number: signal.getsignal(number) for number in signal.valid_signals() if number not in (9, 19)}
     queue = SignalQueue()
+
+    def send(name: str) -> None:
+        # To this thread: another one, of some other test, would take it in its own time.
+        signal.pthread_kill(threading.get_ident(), getattr(signal, f"SIG{name}"))
+
     try:
         queue.install()
         for name in ("TTIN", "HUP", "TTIN", "HUP", "INT", "INT"):
-            os.kill(os.getpid(), getattr(signal, f"SIG{name}"))
+            send(name)
         assert queue.take() == ["ttin", "hup", "ttin", "int", "int"]
         assert queue.take() == []
         with queue.held():
-            os.kill(os.getpid(), signal.SIGUSR1)
+            send("USR1")
             assert queue.take() == []
         assert queue.take() == ["usr1"]
     finally:

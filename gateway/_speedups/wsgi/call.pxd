@@ -22,7 +22,8 @@ cdef class ApplicationCall(Task):
     cdef readonly long long length, sent
     cdef readonly FieldBlock trailers
     cdef public bint delivered, ended, gone, peer_left
-    cdef object result, iterator
+    cdef readonly object result
+    cdef object iterator
     cdef bint single, wrapped
 
     cpdef int prepare(self, object app, object environ, bint is_head, bint trailers_open, bint sendfile) except -1

@@ -2,7 +2,7 @@
 
 Here stands what the specification says about `start_response`, `write`, the iterable and its `close`. A
 subclass says where output goes and where content comes from: the server's is `task.WSGITask`, that of the
-adapter for any ASGI server is in `gateway/adapters.py`.
+adapter for any ASGI server is in `gateway/adapters`.
 
 Rule 1: nothing is sent before the first non-empty part of the body, so that an error before it can still
 become a proper response; after it, an error breaks the response off.
@@ -32,7 +32,8 @@ class ApplicationCall(Task):
     """The application, its `environ`, and the state of its response.
 
     For subclasses to read: `status`, `reason`, `block` (the head, once `delivered`), `trailers` (a FieldBlock
-    or None), `trailers_open` (the response may end in trailers), `ended` (the whole response was delivered).
+    or None), `trailers_open` (the response may end in trailers), `ended` (the whole response was delivered),
+    `result` (what the application returned, while there is use for it).
     """
 
     __slots__ = (

@@ -12,8 +12,10 @@ from wsgiref.validate import validator
 import httpx
 import pytest
 
-from gateway import adapters, backend
-from gateway.adapters import WSGIToASGI, scope_environ
+from gateway import backend
+from gateway.adapters import WSGIToASGI
+from gateway.adapters.environ import scope_environ
+from gateway.adapters.wsgi_to_asgi import THREADS
 from gateway.backend import Backend
 from gateway.errors import ClientDisconnected
 from tests.apps import wsgi_apps
@@ -545,4 +547,4 @@ def test_arguments() -> None:
         WSGIToASGI("app")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="threads"):
         WSGIToASGI(wsgi_apps.hello, threads=0)
-    assert WSGIToASGI(wsgi_apps.hello).threads == adapters.THREADS
+    assert WSGIToASGI(wsgi_apps.hello).threads == THREADS

@@ -1,10 +1,14 @@
 """WSGIToASGI: a WSGI application as an ASGI application, on any ASGI server that runs on asyncio.
 
 Theory of operation. `__call__` lives on the loop and is the only one that calls `receive` and `send`; the application
-runs in a thread of the adapter's own pool, through the same `ApplicationCall` as on the server's own WSGI path, so
-that PEP 3333 is implemented once. Between the two stand a queue of ASGI messages and one of content, both bounded
-in bytes, under one lock. As on the server's own path a thread is not spent before the content has arrived, unless it
-is large or the client waits for 100 (Continue).
+runs in a thread of the adapter's own, through the same `ApplicationCall` as on the server's own WSGI path, so that
+PEP 3333 is implemented once. Between the two stand a queue of ASGI messages and one of content, both bounded in bytes,
+under one lock. As on the server's own path a thread is not spent before the content has arrived, unless it is large or
+the client waits for 100 (Continue).
+
+A hand-over between two threads costs more than all else here. So there is one in each direction for a response that
+the application returns as a list, and a task that hears when the client leaves is started only for a request that takes
+longer than WATCH_AFTER, or whose content is not there yet.
 """
 
 from __future__ import annotations
@@ -14,15 +18,15 @@ import contextvars
 import functools
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
 
-from . import backend
-from ._version import __version__
-from .errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
+from .. import backend
+from .._version import __version__
+from ..errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
+from .environ import scope_environ, takes_trailers
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,6 +37,11 @@ WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 THREADS = 8
 """Threads of one adapter, where the caller does not say."""
+
+WATCH_AFTER = 0.05
+"""Seconds. A client that leaves a request that is there in full is not heard of any sooner."""
+
+logger = logging.getLogger("gateway.error")
 
 
 class WSGIToASGI:
@@ -68,14 +77,16 @@ class WSGIToASGI:
         self.response_buffer = response_buffer
         if errors is None:
             stream_class = backend.current.module("wsgi.errors").ErrorStream
-            errors = stream_class(logging.getLogger("gateway.error").error)
+            errors = stream_class(logger.error)
         self.base: dict[str, Any] = backend.current.module("wsgi.environ").base_environ(
             errors=errors,
             multithread=self.threads > 1,
             multiprocess=multiprocess,
             server_software=f"gateway/{__version__}",
         )
-        self._pool: ThreadPoolExecutor | None = None
+        self._queue: Any = None
+        self._starting = threading.Lock()
+        self._stop_threads: Callable[[], object] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -93,22 +104,19 @@ class WSGIToASGI:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         call = _call_class(backend.current)(self, scope, loop)
-        reader = loop.create_task(call.read(receive))
         failure: Any = None
         try:
-            await call.enough.wait()
-            if not call.gone:
-                if self._pool is None:
-                    self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="gateway-wsgi")
-                context = contextvars.copy_context()
-                thread = loop.run_in_executor(self._pool, context.run, call.run)
-                await call.send_all(send)
-                await thread
+            if not call.lazy:
+                await call.read(receive, ahead=True)
+            if call.left:
+                return
+            call.watch_soon(receive)
+            self._submit(call)
+            await call.send_all(send)
         finally:
             # Whatever ended this, the thread must not wait for us.
             call.leave()
-            reader.cancel()
-            [failure] = await asyncio.gather(reader, return_exceptions=True)
+            failure = await call.stop_watching()
         if isinstance(failure, Exception):
             raise failure
         if call.error is not None:
@@ -117,15 +125,31 @@ class WSGIToASGI:
             # SystemExit would end the server, which a request's thread can't do on the server's own path either.
             raise RuntimeError(f"the WSGI application raised {type(call.error).__name__}") from call.error
 
+    def _submit(self, call: Any) -> None:
+        # A queue has one that pushes at a time; the adapter may be in use on several loops.
+        with self._starting:
+            queue = self._queue
+            if queue is None:
+                queue = self._queue = backend.current.module("kernels.queue").WorkQueue(self.threads, 0)
+                # An adapter that is forgotten without a lifespan.shutdown leaves no threads behind.
+                self._stop_threads = weakref.finalize(self, queue.close)
+                for number in range(self.threads):
+                    # Daemons: an application stuck in a system call must not keep the process from ending.
+                    threading.Thread(
+                        target=queue.serve, args=(number, logger), name=f"gateway-wsgi-{number + 1}", daemon=True
+                    ).start()
+            queue.push(call)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                pool, self._pool = self._pool, None
-                if pool is not None:
-                    pool.shutdown(wait=False)
+                with self._starting:
+                    self._queue = None
+                    if self._stop_threads is not None:
+                        self._stop_threads()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -135,6 +159,7 @@ def _call_class(build: backend.Backend) -> Any:
     """The class of a running call, for one build of the request path."""
     call_module = build.module("wsgi.call")
     input_class = build.module("wsgi.input").WSGIInput
+    run = call_module.ApplicationCall.run
 
     class Call(call_module.ApplicationCall):  # type: ignore[misc, name-defined]
         """One request. `lock` guards what stands below it in `__init__`."""
@@ -163,12 +188,14 @@ def _call_class(build: backend.Backend) -> Any:
             self.hints_open = "http.response.early_hint" in extensions
             # RFC 9110 10.1.1: the server sends 100 (Continue) when content is asked for, and only then.
             self.lazy = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
-            # Set on the loop: the thread may start; the thread wants content; it has left messages.
-            self.enough = asyncio.Event()
-            self.room = asyncio.Event()
-            self.output = asyncio.Event()
-            if self.lazy:
-                self.enough.set()
+            self.context = contextvars.copy_context()
+            # The loop's own: what hears of a client that leaves; what is waited for, by whom.
+            self.watching: asyncio.TimerHandle | None = None
+            self.watcher: asyncio.Task[None] | None = None
+            self.room: asyncio.Future[None] | None = None
+            self.output: asyncio.Future[None] | None = None
+            # Whether the loop was told that there is output, and has not looked since.
+            self.told = False
             self.lock = threading.Lock()
             self.changed = threading.Condition(self.lock)
             self.content: deque[bytes] = deque()
@@ -183,8 +210,12 @@ def _call_class(build: backend.Backend) -> Any:
 
         # On the loop.
 
-        async def read(self, receive: Receive) -> None:
-            """Move content from the server to the thread, and notice that the client leaves."""
+        async def read(self, receive: Receive, ahead: bool) -> None:
+            """Move content from the server to the thread, and notice that the client leaves.
+
+            `ahead`: only as much as is read before the application starts.
+            """
+            complete = False
             try:
                 if self.lazy:
                     await self.wait_for_room(lambda: self.wanted)
@@ -192,8 +223,8 @@ def _call_class(build: backend.Backend) -> Any:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         break
+                    body = message.get("body", b"")
                     with self.lock:
-                        body = message.get("body", b"")
                         if body:
                             self.content.append(bytes(body))
                             self.content_size += len(body)
@@ -201,25 +232,53 @@ def _call_class(build: backend.Backend) -> Any:
                             self.content_ended = True
                         full = self.content_size >= self.body_buffer
                         self.changed.notify_all()
-                    if full or self.content_ended:
-                        self.enough.set()
+                    if ahead and (full or self.content_ended):
+                        complete = True
+                        return
                     if full and not self.content_ended:
                         await self.wait_for_room(lambda: self.content_size < self.body_buffer)
             finally:
                 # Disconnected, or the server's `receive` failed.
-                self.leave()
-                self.enough.set()
+                if not complete:
+                    self.leave()
 
         async def wait_for_room(self, condition: Callable[[], bool]) -> None:
-            while not condition():
-                self.room.clear()
-                if not condition():
-                    await self.room.wait()
+            while True:
+                self.room = self.loop.create_future()
+                if condition():
+                    return
+                await self.room
+
+        def watch_soon(self, receive: Receive) -> None:
+            """Go on with `read`: now, if there is content to come, or if this takes its time."""
+            if self.content_ended:
+                self.watching = self.loop.call_later(WATCH_AFTER, self.watch, receive)
+            else:
+                self.watch(receive)
+
+        def watch(self, receive: Receive) -> None:
+            self.watcher = self.loop.create_task(self.go_on_reading(receive))
+
+        async def go_on_reading(self, receive: Receive) -> None:
+            if not self.lazy and not self.content_ended:
+                await self.wait_for_room(lambda: self.content_size < self.body_buffer)
+            await self.read(receive, ahead=False)
+
+        async def stop_watching(self) -> BaseException | None:
+            """End what `watch_soon` has begun; what the server's `receive` raised, if anything."""
+            if self.watching is not None:
+                self.watching.cancel()
+            if self.watcher is None:
+                return None
+            self.watcher.cancel()
+            [failure] = await asyncio.gather(self.watcher, return_exceptions=True)
+            return failure
 
         async def send_all(self, send: Send) -> None:
-            """Send what the thread leaves, until it has left everything or is over."""
+            """Send what the thread leaves, until it is over."""
             while True:
-                self.output.clear()
+                self.told = False
+                done = self.done
                 while self.messages and not self.gone:
                     message, size = self.messages.popleft()
                     try:
@@ -230,9 +289,11 @@ def _call_class(build: backend.Backend) -> Any:
                     with self.lock:
                         self.pending -= size
                         self.changed.notify_all()
-                if self.done or (self.ended and not self.messages):
+                if done:
                     return
-                await self.output.wait()
+                self.output = self.loop.create_future()
+                if not self.told:
+                    await self.output
 
         def leave(self) -> None:
             """Nobody reads the response any more."""
@@ -241,16 +302,29 @@ def _call_class(build: backend.Backend) -> Any:
                     self.gone = True
                 self.left = True
                 self.changed.notify_all()
-            self.output.set()
+
+        def notice_output(self) -> None:
+            if self.output is not None and not self.output.done():
+                self.output.set_result(None)
+
+        def notice_room(self) -> None:
+            if self.room is not None and not self.room.done():
+                self.room.set_result(None)
 
         # In the thread.
 
-        def signal(self, event: asyncio.Event) -> None:
-            # Both events are cleared before what they announce is looked at: one that is set will be noticed.
-            if event.is_set():
-                return
+        def run(self) -> int:
+            return self.context.run(run, self)  # type: ignore[no-any-return]
+
+        def tell(self) -> None:
+            """There is output. `told` is cleared before the output is looked at: what is set will be noticed."""
+            if not self.told:
+                self.told = True
+                self.call(self.notice_output)
+
+        def call(self, function: Callable[[], object]) -> None:
             try:
-                self.loop.call_soon_threadsafe(event.set)
+                self.loop.call_soon_threadsafe(function)
             except RuntimeError:
                 # The loop is closed: nobody is there to hear it.
                 self.gone = True
@@ -279,7 +353,9 @@ def _call_class(build: backend.Backend) -> Any:
                     self.messages.append(({"type": "http.response.trailers", "headers": fields}, 0))
                 if last:
                     self.ended = True
-            self.signal(self.output)
+            # A list has no `close` that could take its time: the loop hears of the end in a moment.
+            if not (last and type(self.result) is list):
+                self.tell()
             return 0
 
         def head(self, last: bool) -> Message:
@@ -304,14 +380,14 @@ def _call_class(build: backend.Backend) -> Any:
             if self.hints_open and links:
                 with self.lock:
                     self.messages.append(({"type": "http.response.early_hint", "links": links}, 0))
-                self.signal(self.output)
+                self.tell()
             return 0
 
         def receive(self) -> bytes:
             with self.lock:
                 if not self.content and not self.content_ended:
                     self.wanted = True
-                    self.signal(self.room)
+                    self.call(self.notice_room)
                 while not self.content and not self.content_ended and not self.left:
                     self.changed.wait()
                 if self.content:
@@ -322,7 +398,7 @@ def _call_class(build: backend.Backend) -> Any:
                 else:
                     raise ClientDisconnected("the client left before the content of its request was complete")
             if not self.content_ended:
-                self.signal(self.room)
+                self.call(self.notice_room)
             return data
 
         def failed(self, error: BaseException) -> int:
@@ -332,72 +408,7 @@ def _call_class(build: backend.Backend) -> Any:
 
         def over(self) -> int:
             self.done = True
-            self.signal(self.output)
+            self.tell()
             return 0
 
     return Call
-
-
-def scope_environ(scope: Scope, base: dict[str, Any]) -> dict[str, Any]:
-    """The environ (PEP 3333, "environ Variables") of an ASGI HTTP scope, without what belongs to the call."""
-    environ = base.copy()
-    environ["REQUEST_METHOD"] = scope["method"]
-    path: str = scope["path"]
-    raw: bytes | None = scope.get("raw_path")
-    data = b"" if raw is None else unquote_to_bytes(raw.partition(b"?")[0])
-    if data.decode("utf-8", "replace") != path:
-        # Some server has no raw path, or some middleware has changed the path.
-        data = path.encode("utf-8", "surrogateescape")
-    environ["PATH_INFO"] = data.decode("latin-1")
-    root = scope.get("root_path") or ""
-    if root:
-        backend.current.module("wsgi.environ").set_script_name(environ, root)
-    query = (scope.get("query_string") or b"").decode("latin-1")
-    environ["QUERY_STRING"] = query
-    target = path_text(raw, data) + ("?" + query if query else "")
-    environ["RAW_URI"] = environ["REQUEST_URI"] = target
-    environ["SERVER_PROTOCOL"] = "HTTP/" + scope.get("http_version", "1.1")
-    scheme = scope.get("scheme", "http")
-    environ["wsgi.url_scheme"] = scheme
-    host = None
-    for name, value in scope["headers"]:
-        # In an environ names with "_" can't be told from those with "-", which is how a client forges a field that
-        # its proxy has set.
-        if b"_" in name:
-            continue
-        key = name.decode("latin-1").upper().replace("-", "_")
-        text = value.decode("latin-1")
-        if key == "HOST" and host is None:
-            host = value
-        if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            environ.setdefault(key, text)
-            continue
-        key = "HTTP_" + key
-        if key in environ:
-            # RFC 9110 5.3; RFC 9113 8.2.3 for Cookie, whose value is no comma-separated list.
-            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
-        environ[key] = text
-    server = scope.get("server")
-    if server is None or server[1] is None:
-        host_and_port = backend.current.module("wsgi.environ").host_and_port
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = host_and_port(host, scheme)
-    else:
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
-    client = scope.get("client")
-    environ["REMOTE_ADDR"] = client[0] if client else ""
-    if client and client[1]:
-        environ["REMOTE_PORT"] = str(client[1])
-    return environ
-
-
-def path_text(raw: bytes | None, data: bytes) -> str:
-    """The path as it stood in the request target, as far as that is known."""
-    if raw is not None:
-        return raw.partition(b"?")[0].decode("latin-1")
-    return quote(data)
-
-
-def takes_trailers(environ: dict[str, Any]) -> bool:
-    """Whether the client said that it reads trailers (RFC 9110 10.1.4)."""
-    options = environ.get("HTTP_TE", "").lower().split(",")
-    return environ["SERVER_PROTOCOL"] != "HTTP/1.0" and "trailers" in [option.strip() for option in options]

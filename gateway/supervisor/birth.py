@@ -1,0 +1,89 @@
+"""From the master's child to a process of its own: letting go of what is the master's."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+from gateway.errors import EXIT_ERROR, EXIT_OK
+from gateway.server.hooks import HookSettings, HookWorker
+from gateway.server.share import Share
+from gateway.server.worker import Terminated
+
+from .channel import Channel
+from .hooks import call
+from .reload import Generation
+from .systemd import VARIABLES
+from .upgrade import VARIABLE
+from .worker import Worker, WorkerProcess
+
+if TYPE_CHECKING:
+    from .master import Master
+
+
+def become_worker(
+    master: Master, generation: Generation, row: int, channel: Channel, hook_worker: HookWorker
+) -> NoReturn:
+    """In the new process: serve, with `row` on the board and this end of the `channel`. Raises WorkerProcess.
+
+    `hook_worker` is what hooks know it as.
+    """
+    code = EXIT_ERROR
+    try:
+        master.titles.be("worker")
+        hook_worker.pid = os.getpid()
+        let_go(master, generation)
+        listeners = generation.sockets.listeners
+        if generation.environ is not None:
+            os.environ.clear()
+            os.environ.update(generation.environ)
+        for name in (*VARIABLES, VARIABLE):
+            os.environ.pop(name, None)
+        loggers = master.logs.loggers if generation.config.log == master.logs.settings else None
+        share = Share(master.board, row)
+        arbiter = master.arbiter
+        arbiter.cfg = HookSettings(generation.config)
+
+        def begin() -> None:
+            call(generation.config.hooks, "post_fork", arbiter, hook_worker)
+            master.identity.take()
+            master.parent_death.follow()
+
+        worker = Worker(
+            generation.config,
+            listeners,
+            share,
+            channel,
+            loggers,
+            master.loaded,
+            arbiter,
+            hook_worker,
+            generation.failure,
+        )
+        code = worker.run(begin)
+    except Terminated:
+        code = EXIT_OK
+    except SystemExit as end:
+        # The application's own, from the loop's thread.
+        code = end.code if isinstance(end.code, int) else EXIT_OK if end.code is None else EXIT_ERROR
+    except BaseException:
+        traceback.print_exc()
+    raise WorkerProcess(code)
+
+
+def let_go(master: Master, generation: Generation | None = None) -> None:
+    """In a new process: close what is the master's, but for the sockets of `generation`."""
+    master.signals.leave()
+    master.selector.close()
+    if master.health is not None:
+        master.health.leave()
+    master.succession.leave()
+    if master.development is not None:
+        master.development.leave()
+    for child in master.children.values():
+        child.channel.close()
+    for other in master.generations.growing:
+        other.sockets.leave()
+        if other is not generation:
+            other.sockets.close(generation.sockets if generation is not None else None)
