@@ -25,7 +25,7 @@ from gateway.backend import choose
 from gateway.config.addresses import unix_address
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server.hooks import HookSettings, HookWorker, tell
 from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
@@ -113,10 +113,9 @@ class Master:
         self.succession = Succession(self)
         self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
-        self.loaded: LoadedApp | None = None
+        self.loaded: Loaded | None = None
         """The application, with --preload."""
-        name = config.application.app
-        self.titles = Titles(config.proc_name or (name if isinstance(name, str) else type(name).__name__))
+        self.titles = Titles(config.proc_name or config.application.name)
         self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 

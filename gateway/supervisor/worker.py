@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server import insight
 from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
@@ -66,7 +66,7 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
-        app: LoadedApp | None,
+        app: Loaded | None,
         arbiter: Arbiter,
         hook_worker: HookWorker,
         failure: Failure | None = None,
