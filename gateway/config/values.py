@@ -60,6 +60,14 @@ class Kind(NamedTuple):
     """An empty environment variable is a value, not the lack of one."""
 
 
+def suggest(word: str, candidates: Any) -> str:
+    """What to append to a message when one of `candidates` is close to `word`: "; did you mean X?", or nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(candidates), 1, 0.7)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def read_text(value: object) -> str:
     """A string."""
     if not isinstance(value, str):
@@ -287,6 +295,7 @@ PATH = Kind("a path", "FILE", read_path)
 FOLDER = Kind("a path", "DIR", read_path)
 FOLDERS = Kind("a path", "DIR", read_path, separator=",")
 PATHS = Kind("a path", "FILE", read_path, separator=",")
+PATTERNS = Kind("a name or pattern, as in *.html", "GLOB", read_path, separator=",")
 INTEGER = Kind("a whole number", "N", read_integer)
 DURATION = Kind("seconds, as in 30, 30s, 1m30s or 500ms", "TIME", read_duration, show_duration)
 SIZE = Kind("bytes, as in 65536, 64K or 1MiB", "SIZE", read_size, show_size)

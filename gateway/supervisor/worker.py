@@ -8,7 +8,6 @@ so, or when the master is gone.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import logging
 import os
 import signal
@@ -20,17 +19,25 @@ from typing import Any, NoReturn
 from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
+from gateway.server import insight
 from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
+from gateway.server.stacks import enable_stack_dumps
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
-from .channel import Channel, cut
+from .changes import MESSAGE_FILES, Selection, Stamp
+from .channel import Channel, cut, fit
+from .failure import Failure, FailurePage
 from .hooks import Arbiter, call
+from .modules import LoadedFiles, files_in, forget
 from .signals import ignore
+
+LOOK = 1.0
+"""Seconds between two looks at what has been loaded, with --reload."""
 
 ORPHAN_TIME = 1.0
 """Seconds for what is running to finish when the master is gone."""
@@ -48,7 +55,8 @@ class Worker:
     """One worker, in its own process. Signals must be blocked until `run`.
 
     `loggers` are the master's, or None where the configuration wants others. `app` is the application, where the master
-    has loaded it. `arbiter` and `hook_worker` are what hooks know the master and this process as.
+    has loaded it. `arbiter` and `hook_worker` are what hooks know the master and this process as. With a `failure`
+    that is served, in place of the application.
     """
 
     def __init__(
@@ -58,10 +66,14 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
-        app: LoadedApp | None,
+        app: Loaded | None,
         arbiter: Arbiter,
         hook_worker: HookWorker,
+        failure: Failure | None = None,
     ) -> None:
+        self.page = FailurePage(failure) if failure is not None else None
+        if self.page is not None:
+            app = self.page.loaded
         self.config = config
         self.listeners = listeners
         self.share = share
@@ -71,6 +83,7 @@ class Worker:
         self.channel = channel
         self.ready = False
         self.server: Server | None = None
+        self.loaded: LoadedFiles | None = None
         self._given_loggers = loggers
         self.log = logging.getLogger(log.ERROR_LOGGER)
 
@@ -97,9 +110,12 @@ class Worker:
         watchdog = Watchdog(self.log)
         if "worker_abort" in self.config.hooks:
             signal.signal(signal.SIGABRT, self._abort)
-        enable_stack_dumps(self.loggers)
+        enable_stack_dumps(self.log)
         try:
             self._take_signals()
+            if self.config.development.reload:
+                forget(Selection.of(self.config.development))
+                self.loaded = LoadedFiles()
             factory = loop_factory(self.config.asgi.loop)
             self.server = Server(
                 self.app,
@@ -109,6 +125,7 @@ class Worker:
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
+                recycle=lambda reason: self.channel.send(recycle=reason),
                 hook_worker=self.hook_worker,
             )
             call(self.config.hooks, "post_worker_init", self.hook_worker)
@@ -138,6 +155,7 @@ class Worker:
             await server.wait_started()
             self.hook_worker.booted = True
             self.ready = self.channel.send(ready=server.describe())
+            self._tell_files(loop)
         finally:
             # What made the start fail comes from here as well.
             await serving
@@ -157,6 +175,33 @@ class Worker:
                 server.announce_end()
             if message.get("retire"):
                 server.retire()
+            if message.get("make_way"):
+                if self.page is not None:
+                    self.page.superseded.set()
+                server.retire(keep_idle=False)
+            match message:
+                case {"ask": {"number": int(number), "what": str(what)}}:
+                    self.channel.send(answer={"number": number, **self._answer(server, what)})
+
+    def _tell_files(self, loop: asyncio.AbstractEventLoop) -> None:
+        """With --reload: have files watched that modules were loaded from, now and later."""
+        if self.loaded is None:
+            return
+        self._send_files(self.loaded.fresh())
+        loop.call_later(LOOK, self._tell_files, loop)
+
+    def _send_files(self, files: dict[str, Stamp | None]) -> None:
+        paths = sorted(files)
+        for index in range(0, len(paths), MESSAGE_FILES):
+            self.channel.send(files={path: files[path] for path in paths[index : index + MESSAGE_FILES]})
+
+    def _answer(self, server: Server, question: str) -> dict[str, Any]:
+        """What the control socket's clients want to know."""
+        if question == "stacks":
+            text = insight.stacks()
+            self.log.info("What each thread and task does, as asked:\n%s", text.rstrip())
+            return {"stacks": fit(text)}
+        return insight.report(server)
 
     def _fail(self, error: Exception) -> int:
         """Say why there is no worker. Returns its exit code."""
@@ -174,6 +219,8 @@ class Worker:
             case _:
                 code = EXIT_BOOT
                 trace = describe_cause(error)
+        if self.loaded is not None:
+            self._send_files({**self.loaded.fresh(), **files_in(error.__cause__ or error)})
         self.channel.send(failed={"code": code, "message": cut(str(error)), "traceback": cut(trace)})
         return code if code in (EXIT_USAGE, EXIT_APP_LOAD) else EXIT_BOOT
 
@@ -199,14 +246,3 @@ class Worker:
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Stopped while booting: an import may take long."""
     raise Terminated
-
-
-def enable_stack_dumps(loggers: log.Loggers) -> None:
-    """Have ABRT, and crashes, write what each thread does to the error log, and then end the process."""
-    handler = loggers.error_handler
-    stream: Any = getattr(handler, "stream", None) or sys.__stderr__
-    try:
-        faulthandler.enable(stream)
-    except (AttributeError, OSError, ValueError):
-        # There is no file behind it.
-        pass

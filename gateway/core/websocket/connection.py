@@ -97,7 +97,8 @@ class WebSocketUpgrade(Upgrade):
             if agreed is not None:
                 deflate, extension = agreed
         connection = WebSocketConnection(self.service, exchange, handshake, deflate, extension)
-        self.service.handler.open_websocket(connection.stream)
+        handler = self.service.handler if exchange.mount is None else exchange.mount.handler
+        handler.open_websocket(connection.stream)
         return 0
 
     def refuse(self, exchange: HTTPStream, status: int, message: str, fields: tuple) -> int:
@@ -354,7 +355,7 @@ class WebSocketConnection(Connection):
         return 0
 
     def fresh(self) -> bool:
-        """It has had a request: that of its opening handshake."""
+        """No other request follows that of the opening handshake."""
         return False
 
     def lingering(self) -> bool:
