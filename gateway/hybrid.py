@@ -18,13 +18,11 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
-import importlib.util
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from .errors import AppLoadError, ClientDisconnected, ConfigError
-from .loader import DEFAULT_ATTRIBUTES, MODULE
+from .errors import AppLoadError, ClientDisconnected
 
 INTERFACES = ("wsgi", "asgi")
 
@@ -44,47 +42,6 @@ MARK = "gateway_interface"
 """The attribute of a view that says where it runs, whatever it is."""
 
 
-def entry_points(target: str) -> tuple[str, str]:
-    """The targets of both entry points of the project that `target` names: by its package, or by one of them.
-
-    Raises ConfigError: there is no such project, or it lacks one.
-    """
-    module, _, attribute = target.strip().partition(":")
-    package, _, last = module.rpartition(".")
-    if last not in INTERFACES:
-        package, attribute = module, ""
-    if not MODULE.fullmatch(package):
-        raise ConfigError(f"--interface django: {target!r} names no project; write its package, as in mysite")
-    suffix = f":{attribute}" if attribute else ""
-    for name in INTERFACES:
-        if not has_module(package, name):
-            other = INTERFACES[name == "wsgi"]
-            hint = f", or say --interface {other}" if has_module(package, other) else ""
-            raise ConfigError(
-                f"--interface django: the project {package} has no {name}.py; "
-                f"add the one that `django-admin startproject` writes{hint}"
-            )
-    return f"{package}.wsgi{suffix}", f"{package}.asgi{suffix}"
-
-
-def is_project(target: object) -> bool:
-    """Whether `target` is the name of a package with both entry points, and is no application itself."""
-    return (
-        isinstance(target, str)
-        and MODULE.fullmatch(target) is not None
-        and all(has_module(target, name) for name in INTERFACES)
-        and not any(hasattr(sys.modules.get(target), name) for name in DEFAULT_ATTRIBUTES)
-    )
-
-
-def has_module(package: str, name: str) -> bool:
-    """Whether there is a module `name` in `package`, which is imported to find out."""
-    try:
-        return importlib.util.find_spec(f"{package}.{name}") is not None
-    except (ImportError, AttributeError, ValueError):
-        return False
-
-
 class Split:
     """Decides by a request's path (and its Host, where the URLconf depends on that) which entry point runs it.
 
@@ -98,7 +55,7 @@ class Split:
 
         overrides = [(prefix, "wsgi") for prefix in wsgi] + [(prefix, "asgi") for prefix in asgi]
         self._overrides = sorted(overrides, key=lambda override: len(override[0]), reverse=True)
-        self._paths: dict[tuple[str, str], bool] = {}
+        self._paths: dict[tuple[bytes, str, str], bool] = {}
         self._urlconfs: dict[str, str] = {}
         self._streaming: set[str] = set()
         """Routes of synchronous views that return asynchronous content."""
@@ -124,10 +81,10 @@ class Split:
             return "all views are asynchronous and run on the event loop"
         return "synchronous views run in threads, asynchronous ones on the event loop"
 
-    def asynchronous(self, path: str, host: str = "") -> bool:
-        """Whether the ASGI entry point runs a request for `path`, decoded and below the application's root.
+    def asynchronous(self, path: bytes, root: str = "", host: str = "") -> bool:
+        """Whether the ASGI entry point runs a request for `path`, as received.
 
-        `host` is the Host field as it came, empty for none.
+        `root` is what the project is reached under (SCRIPT_NAME), `host` the Host field as it came; empty for none.
         """
         if self.all_asynchronous:
             return True
@@ -136,10 +93,10 @@ class Split:
             urlconf = self._urlconfs.get(host, "")
         elif len(self._kinds) < 2 and not self._overrides and not self._streaming:
             return True in self._kinds
-        key = (path, urlconf)
+        key = (path, root, urlconf)
         known = self._paths.get(key)
         if known is None:
-            known = self._decide(path, urlconf or self.root)
+            known = self._decide(below(path, root), urlconf or self.root)
             if len(path) <= PATH_LENGTH:
                 if len(self._paths) >= PATHS:
                     self._paths.clear()
@@ -170,6 +127,16 @@ class Split:
         match = resolve(path, urlconf, self._language)
         # What nothing matches is answered by middleware, or by the view of status 404: synchronous, both.
         return match is not None and (is_asynchronous(match.func) or match.route in self._streaming)
+
+
+def below(path: bytes, root: str) -> str:
+    """What Django finds in `path_info`: decoded, and without the root, if it begins with that."""
+    decoded = unquote_to_bytes(path).decode("utf-8", "replace")
+    root = root.rstrip("/")
+    if root and decoded.startswith(root) and decoded[len(root) : len(root) + 1] in ("", "/"):
+        decoded = decoded[len(root) :]
+    # As Django has it, at the root of a project with a script name.
+    return decoded or "/"
 
 
 def resolve(path: str, urlconf: str, language: str) -> Any:

@@ -266,6 +266,22 @@ OPTIONS: tuple[Option, ...] = (
         choices=INTERFACES,
     ),
     Option(
+        "django_wsgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run in threads, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
+        "django_asgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run on the event loop, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
         "factory", values.SWITCH, False, "the target is called without arguments to get the application", "Application"
     ),
     Option(

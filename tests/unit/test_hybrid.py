@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
-from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, entry_points, is_project, observe
+from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, observe
+from gateway.loader import entry_points, is_project
 
 django = pytest.importorskip("django")
 
@@ -115,42 +116,52 @@ def split(urlconf: str = "hybrid_mixed", middleware: tuple[str, ...] = (), **ove
 )
 def test_as_the_view_is(where: str, expected: bool) -> None:
     decide = split()
-    assert decide.asynchronous(where) is expected
-    assert decide.asynchronous(where) is expected, "from memory"
+    assert decide.asynchronous(where.encode()) is expected
+    assert decide.asynchronous(where.encode()) is expected, "from memory"
 
 
 @pytest.mark.parametrize(("urlconf", "expected"), [("hybrid_sync", False), ("hybrid_async", True)])
 def test_views_of_one_kind_need_no_resolution(urlconf: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     decide = split(urlconf)
     monkeypatch.setattr("gateway.hybrid.resolve", None)
-    assert decide.asynchronous("/item/1/") is expected
-    assert decide.asynchronous("/no/such/thing") is expected
+    assert decide.asynchronous(b"/item/1/") is expected
+    assert decide.asynchronous(b"/no/such/thing") is expected
 
 
 def test_what_is_remembered_is_bounded() -> None:
     decide = split()
     for number in range(PATHS + 10):
-        assert decide.asynchronous(f"/item/{number}")
+        assert decide.asynchronous(b"/item/%d" % number)
     assert len(decide._paths) <= PATHS
     decide._paths.clear()
-    assert decide.asynchronous("/below/item/" + "7" * 600 + "/")
+    assert decide.asynchronous(b"/below/item/" + b"7" * 600 + b"/")
     assert not decide._paths
+
+
+def test_the_path_is_what_django_gets_to_see() -> None:
+    decide = split()
+    assert decide.asynchronous(b"/%61sync")
+    assert decide.asynchronous(b"/site/async", "/site")
+    assert decide.asynchronous(b"/async", "/site"), "a proxy has removed the root"
+    assert not decide.asynchronous(b"/site/sync", "/site")
+    assert not decide.asynchronous(b"/site/async")
+    assert not decide.asynchronous(b"/\xff%ff")
 
 
 def test_overrides_longest_first_on_segment_borders() -> None:
     decide = split(asgi=("/sync", "/below/item/3"), wsgi=("/below", "/class/"))
-    assert decide.asynchronous("/sync")
-    assert decide.asynchronous("/sync/more")
-    assert not decide.asynchronous("/syncmore")
-    assert not decide.asynchronous("/below/")
-    assert decide.asynchronous("/below/item/3/")
-    assert not decide.asynchronous("/below/item/33/")
-    assert not decide.asynchronous("/class/async")
+    assert decide.asynchronous(b"/sync")
+    assert decide.asynchronous(b"/sync/more")
+    assert not decide.asynchronous(b"/syncmore")
+    assert not decide.asynchronous(b"/below/")
+    assert decide.asynchronous(b"/below/item/3/")
+    assert not decide.asynchronous(b"/below/item/33/")
+    assert not decide.asynchronous(b"/class/async")
 
 
 def test_async_only_middleware_takes_everything_along() -> None:
     decide = split(middleware=(f"{__name__}.AsyncOnly",))
-    assert decide.asynchronous("/sync")
+    assert decide.asynchronous(b"/sync")
     assert "AsyncOnly" in decide.description
 
 
@@ -161,12 +172,12 @@ def test_a_broken_urlconf_is_an_error() -> None:
 
 def test_urlconf_of_a_host() -> None:
     decide = split("hybrid_sync")
-    assert not decide.asynchronous("/async", "tenant.example")
+    assert not decide.asynchronous(b"/async", host="tenant.example")
     decide.learn_urlconf("tenant.example", "hybrid_mixed")
-    assert decide.asynchronous("/async", "tenant.example")
-    assert not decide.asynchronous("/async", "other.example")
+    assert decide.asynchronous(b"/async", host="tenant.example")
+    assert not decide.asynchronous(b"/async", host="other.example")
     decide.learn_urlconf("tenant.example", "hybrid_sync")
-    assert not decide.asynchronous("/async", "tenant.example")
+    assert not decide.asynchronous(b"/async", host="tenant.example")
     for number in range(1000):
         decide.learn_urlconf(f"host{number}.example", "hybrid_mixed")
     assert len(decide._urlconfs) <= 256
@@ -184,11 +195,11 @@ def test_language_prefixes() -> None:
     try:
         with override_settings(USE_I18N=True, LANGUAGE_CODE="en"):
             decide = split(module.__name__)
-            assert decide.asynchronous("/de/async")
-            assert decide.asynchronous("/en/async")
-            assert not decide.asynchronous("/de/sync")
-            assert not decide.asynchronous("/async")
-            assert decide.asynchronous("/plain")
+            assert decide.asynchronous(b"/de/async")
+            assert decide.asynchronous(b"/en/async")
+            assert not decide.asynchronous(b"/de/sync")
+            assert not decide.asynchronous(b"/async")
+            assert decide.asynchronous(b"/plain")
     finally:
         del sys.modules[module.__name__]
 
@@ -209,7 +220,7 @@ def test_urlconf_of_a_request_is_observed(monkeypatch: pytest.MonkeyPatch) -> No
     request.urlconf = "hybrid_mixed"
     match = BaseHandler().resolve_request(request)  # type: ignore[attr-defined]
     assert match.func is async_view
-    assert decide.asynchronous("/async", "tenant.example")
+    assert decide.asynchronous(b"/async", host="tenant.example")
 
 
 @pytest.fixture
@@ -247,14 +258,14 @@ def test_asynchronous_content_of_a_synchronous_view(loop: asyncio.AbstractEventL
     parts = Parts()
     response = StreamingHttpResponse(parts.stream())
     side = SynchronousSide(lambda environ, start_response: response, decide, loop)
-    assert not decide.asynchronous("/item/1/")
+    assert not decide.asynchronous(b"/item/1/")
     result = side({"PATH_INFO": "/item/1/"}, None)
     assert list(result) == [b"part 0\n", b"part 1\n", b"part 2\n"]
     assert parts.threads and threading.get_ident() not in parts.threads
     result.close()
     assert response.closed
-    assert decide.asynchronous("/item/2/"), "the same route, from now on"
-    assert not decide.asynchronous("/")
+    assert decide.asynchronous(b"/item/2/"), "the same route, from now on"
+    assert not decide.asynchronous(b"/")
 
 
 def test_other_responses_pass_through(loop: asyncio.AbstractEventLoop) -> None:
