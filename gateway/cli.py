@@ -31,6 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["migrate"]:
             return migrate(arguments[1:])
+        if arguments[:1] == ["ctl"]:
+            from .supervisor import ctl
+
+            return ctl.main(arguments[1:])
+        if arguments[:1] == ["top"]:
+            from .supervisor import top
+
+            return top.main(arguments[1:])
         # A configuration written in Python may print, which is no part of what is asked for.
         printing = any(argument.startswith("--print-config") for argument in arguments)
         with contextlib.redirect_stdout(sys.stderr if printing else sys.stdout):
@@ -54,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(describe_cause(error.__cause__), end="", file=sys.stderr)
         return fail(error, error.exit_code)
     except GatewayError as error:
-        return fail(error, errors.EXIT_ERROR)
+        return fail(error, getattr(error, "exit_code", errors.EXIT_ERROR))
     except KeyboardInterrupt:
         # While the application was being imported, or raised by the application: the server handles the signal.
         return fail("interrupted", errors.EXIT_ERROR)

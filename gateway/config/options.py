@@ -516,6 +516,13 @@ OPTIONS: tuple[Option, ...] = (
         "where the master answers /livez and /readyz, however busy the workers are: HOST:PORT or unix:PATH",
         "Processes",
     ),
+    Option(
+        "control_socket",
+        values.UDS,
+        None,
+        "Unix socket at which `gateway ctl` and `gateway top` find the master; its user only may open it",
+        "Processes",
+    ),
     timeout(
         "drain_delay",
         "",
@@ -532,6 +539,14 @@ OPTIONS: tuple[Option, ...] = (
         "replaced. WSGI threads do not block the loop; a request may take longer than this",
         group="Processes",
         flags=("-t", "--timeout-worker-healthcheck"),
+    ),
+    timeout(
+        "blocked_loop_time",
+        "",
+        0.5,
+        "in which the event loop does not turn, after which the log shows what blocks it, with its stack; nothing is "
+        "ended",
+        group="Processes",
     ),
     Option(
         "max_requests",
@@ -742,6 +757,15 @@ OPTIONS: tuple[Option, ...] = (
         10.0,
         "TLS handshake",
         flags=("--handshake-timeout", "--ssl-handshake-timeout"),
+    ),
+    timeout(
+        "request_timeout",
+        "timeouts.request",
+        0.0,
+        "from a request's head until the application has made its response, waiting for a thread included; then 504, "
+        "or the connection is closed where the response has begun. WebSockets and streams of events "
+        "(text/event-stream) may go on",
+        flags=("--harakiri", "--http-timeout"),
     ),
     timeout("timeout_thread_queue", "", 30.0, "waiting for a thread; after it 503"),
     timeout(

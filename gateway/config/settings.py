@@ -110,10 +110,14 @@ class ProcessSettings(NamedTuple):
     pid: str | None
     """A path."""
     health_bind: Address | None
+    control_socket: str | None
+    """A path."""
     drain_delay: float
     """Seconds."""
     timeout: float
     """Seconds; 0 = no limit."""
+    blocked_loop_time: float
+    """Seconds; 0 = any."""
     max_requests: int
     """0 = no limit."""
     max_requests_jitter: int
@@ -579,7 +583,7 @@ class Config:
                 ' as in gateway.run("main:app", reload=True)'
             )
         if not values["supervisor"]:
-            for name in ("pid", "health_bind", "drain_delay", "preload", "user", "group", "umask"):
+            for name in ("pid", "health_bind", "control_socket", "drain_delay", "preload", "user", "group", "umask"):
                 if values[name] not in (None, False, 0.0):
                     raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
             for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
@@ -587,6 +591,8 @@ class Config:
                     raise ConfigError(
                         f"{text(name)}: with --no-supervisor nobody would replace the worker; leave it out"
                     )
+        if (values["control_socket"] or "").startswith("@"):
+            raise ConfigError(f"{text('control_socket')}: anybody may connect to an abstract socket; name a path")
         if values["certfile"] is None:
             for name in ("keyfile", "keyfile_password", "ca_certs", "ciphers"):
                 if values[name] is not None:

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway import loader, log
@@ -95,11 +95,20 @@ def program_loggers(settings: LogSettings) -> log.Loggers:
 
 
 def make_pool(
-    backend: Backend, config: Config, loop: asyncio.AbstractEventLoop, logger: logging.Logger
+    backend: Backend,
+    config: Config,
+    loop: asyncio.AbstractEventLoop,
+    logger: logging.Logger,
+    worn: Callable[[str], object] | None = None,
 ) -> ThreadPool | NoThreads:
-    """The threads for a WSGI application, not started."""
+    """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
+        if config.request_timeout:
+            logger.warning(
+                "--request-timeout has no effect on a WSGI application with --threads 0: it runs on the event loop, "
+                "which can't take its response back meanwhile"
+            )
         return NoThreads(backend, log=logger)
     return ThreadPool(
         backend,
@@ -107,6 +116,7 @@ def make_pool(
         settings.threads,
         settings.limit_thread_queue,
         switch_interval=settings.thread_switch_interval,
+        worn=worn,
         log=logger,
     )
 

@@ -22,7 +22,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -45,12 +45,14 @@ from .assembly import (
     program_loggers,
 )
 from .hooks import HERE, HookWorker, RequestHooks, tell
+from .inflight import InFlight
 from .lifespan import Lifespans
 from .listener import Listener, open_listeners
 from .mount import Applications
 from .protocol import Acceptor
 from .share import Share
 from .stopping import CLEANUP, POLL, Drain
+from .watching import INTERVAL, LoopWatch
 from .worker import (
     Signals,
     Terminated,
@@ -86,9 +88,9 @@ class Server:
     address where no other is given; they stay the caller's to close. `listeners` are those of a supervisor, in place
     of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
     the start. `handle_signals`: TERM and INT stop gracefully, a
-    second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
-    used as the program has set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this
-    process as.
+    second INT at once. `recycle` is called with the reason why this process should be replaced, and sees to it.
+    `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is used as the program has
+    set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this process as.
 
     Raises ConfigError and AppLoadError.
     """
@@ -105,6 +107,7 @@ class Server:
         handle_signals: bool = False,
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
+        recycle: Callable[[str], object] | None = None,
         hook_worker: HookWorker | None = None,
         **options: Any,
     ) -> None:
@@ -138,7 +141,12 @@ class Server:
         self.state = NEW
         self._owns_loggers = loggers is None
         self._watchdog = watchdog
+        self._recycle = recycle
+        self._watch: LoopWatch | None = None
+        self._heartbeat: Any = None
+        self._inflight: InFlight | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: Drain | None = None
         self._lifespans: Lifespans | None = None
         self._access_log: AccessLog | None = None
         self._signals: Signals | None = None
@@ -308,7 +316,7 @@ class Server:
         if applications.has_asgi:
             await self._start_applications()
         if applications.has_wsgi:
-            self.pool = make_pool(self.backend, config, loop, self.log)
+            self.pool = make_pool(self.backend, config, loop, self.log, self._worn)
             self.pool.start()
         applications.start(self.backend, loop, self.pool, self.hooks)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
@@ -335,11 +343,37 @@ class Server:
             poller=self.poller,
             log=self.log,
         )
+        on_loop = applications.on_loop
+        self._inflight = InFlight(self.acceptor, self.pool, on_loop, loop, config.request_timeout, self.log)
+        self.service.overdue = self._inflight.overdue
         if self.share is not None:
             self.share.connections = lambda: self.service.connections
             self.share.requests = lambda: self.service.total_requests
+        self._begin_watch()
         self._tick()
         await self._accept(loop)
+
+    def _begin_watch(self) -> None:
+        """Show signs of life to the master, and have a thread look at the loop."""
+        assert self._inflight is not None
+        limit = self.config.processes.blocked_loop_time
+        if self.share is not None:
+            board, row = self.share.board, self.share.row
+            make = self.backend.module("kernels.watch").Heartbeat
+            self._heartbeat = make(board.memory, board.place(row), INTERVAL)
+            self._heartbeat.start()
+        if limit or self.share is not None:
+            self._watch = LoopWatch(limit, TICK, self._inflight.blocking, self.log, self.share)
+            self._watch.start()
+
+    def _worn(self, reason: str) -> None:
+        """Too much of this process is lost."""
+        if self._recycle is None:
+            self.log.error(
+                "%s. No supervisor replaces this process (pid:%d): restart it", reason, os.getpid()
+            )
+        else:
+            self._recycle(reason)
 
     async def _start_applications(self) -> None:
         """Lifespan startup; given up when asked to stop meanwhile."""
@@ -388,11 +422,15 @@ class Server:
     def _tick(self) -> None:
         """The one timer: clock, Date, deadlines."""
         now = time.monotonic()
+        if self._watch is not None:
+            self._watch.turned(now)
         self.service.refresh(now, time.time())
         if self.pool is not None:
             self.pool.drain()
         if self.acceptor is not None:
             self.acceptor.tick(now)
+        if self._inflight is not None:
+            self._inflight.tick(now)
         if self.share is not None:
             if self.state == STOPPING:
                 self.share.leave()
@@ -423,6 +461,9 @@ class Server:
             self._at_once.set()
             if self._watchdog is not None:
                 self._watchdog.arm(EXIT_TIME)
+        if self._drain is not None:
+            # Nobody takes over any more.
+            self._drain.keep_idle = False
         self._ask(None)
 
     def _ask(self, grace: float | None) -> None:
@@ -453,7 +494,7 @@ class Server:
         if self.share is not None:
             self.share.leave()
         try:
-            await self._drain().run(grace)
+            await self._begin_drain().run(grace)
             if self._lifespans is not None and not self._at_once.is_set():
                 await self._unless_at_once(self._lifespans.shutdown())
         except Exception:
@@ -466,19 +507,21 @@ class Server:
                 self.loggers.close()
             self._finished.set_result(None)
 
-    def _drain(self) -> Drain:
-        assert self.acceptor is not None
-        return Drain(
+    def _begin_drain(self) -> Drain:
+        assert self.acceptor is not None and self._inflight is not None
+        self._drain = Drain(
             self.listeners,
             self.acceptor,
             self.service,
             self.pool,
             self.applications.on_loop,
             self._at_once,
+            report=self._inflight.report,
             leave_queue=self._leave_queue,
             keep_idle=self._keep_idle,
             log=self.log,
         )
+        return self._drain
 
     async def _unless_at_once(self, coroutine: Any) -> None:
         """Run `coroutine`, and cancel it when it has to go fast."""
@@ -505,9 +548,15 @@ class Server:
             await self._lifespans.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        if self._watch is not None:
+            self._watch.stop()
         # A thread that is still busy was given its time before.
         if self.pool is not None and not await self.pool.stop(POLL if self.pool.busy else CLEANUP):
             self.log.warning("%d threads still run application code; they end with the process", self.pool.busy)
+        if self.pool is not None and self.pool.lost:
+            self.log.warning("%d lost threads still run application code; they end with the process", self.pool.lost)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         if self._access_log is not None:
             self._access_log.close()
         if self._signals is not None:

@@ -20,7 +20,7 @@ import contextlib
 import logging
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .listener import Listener
@@ -45,8 +45,8 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads, `handlers` are those that run applications on the loop. `at_once`, when set, cuts
-    the waiting short.
+    `pool` is None without threads, `handlers` are those that run applications on the loop. `report` tells the log of
+    each request that still runs, with the text it is given. `at_once`, when set, cuts the waiting short.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Drain:
         handlers: Sequence[Any],
         at_once: asyncio.Event,
         *,
+        report: Callable[[str], object],
         leave_queue: bool = False,
         keep_idle: bool = False,
         log: logging.Logger,
@@ -68,6 +69,7 @@ class Drain:
         self.pool = pool
         self.handlers = handlers
         self.at_once = at_once
+        self.report = report
         self.leave_queue = leave_queue
         self.keep_idle = keep_idle
         self.log = log
@@ -159,10 +161,8 @@ class Drain:
             self.log.warning(
                 "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
             )
+            self.report("Cut off")
         for protocol in tuple(self.acceptor.protocols):
-            what = protocol.connection.describe()
-            if what:
-                self.log.warning("Cut off: %s", what)
             try:
                 protocol.connection.abort_requests()
             except Exception:

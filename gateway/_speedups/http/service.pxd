@@ -15,6 +15,7 @@ cdef class Service:
     cdef public Handler handler
     cdef readonly MountTable mounts
     cdef public Upgrade upgrade
+    cdef public object overdue
     cdef readonly object log, forwarded
     cdef readonly AccessLog access_log
     cdef readonly str root_path

@@ -20,7 +20,7 @@ cdef class HTTPStream(Stream):
     cdef public Mount mount
     cdef public Responder responder
     cdef public object environ
-    cdef public double started, finished
+    cdef public double started, finished, due
 
     cdef public long long request_length
     cdef list body_parts

@@ -8,7 +8,7 @@ from gateway._speedups.http.stream cimport HTTPStream, has_no_end
 from gateway._speedups.http1.content cimport RequestContent
 from gateway._speedups.http1.output cimport ResponseOutput, total
 from gateway._speedups.http1.state cimport allowed
-from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, monotonic
+from gateway._speedups.kernels.base cimport Clock, Connection, Responder, Stream, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.fieldlines cimport PreviousFields
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
@@ -65,6 +65,10 @@ cdef class HTTP1Connection(Connection):
     cpdef int resume(self) except -1
     @cython.locals(elapsed=double)
     cpdef int tick(self, double now) except -1
+    @cython.locals(stream=HTTPStream, limit=double)
+    cdef int check_stream(self, double now) except -1
+    @cython.locals(responder=Responder)
+    cdef int take_back(self, HTTPStream stream) except -1
     cpdef int shutdown(self) except -1
     @cython.locals(stream=HTTPStream)
     cdef int end_endless(self) except -1

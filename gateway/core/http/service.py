@@ -26,7 +26,8 @@ class Service:
     `access_log` may be None. `forwarded` has `apply(stream)`, or is None. `server_header` is the value of the Server
     field, empty for none (RFC 9110 10.2.4). `extra_fields` are (name, value) byte pairs that every response gets.
     `root_path` is the path that all of the server is reached under. `upgrade` is set afterwards, where there is another
-    protocol to switch to.
+    protocol to switch to, and `overdue`, where somebody wants to be called with each stream that has had its time,
+    before its response is taken back.
 
     Raises ValueError when `server_header` or `extra_fields` can't be a field.
     """
@@ -44,6 +45,7 @@ class Service:
         "limits",
         "log",
         "mounts",
+        "overdue",
         "prefix",
         "requests",
         "root_path",
@@ -83,6 +85,7 @@ class Service:
         self.header_map = header_map
         self.root_path = root_path
         self.upgrade: Upgrade | None = None
+        self.overdue: Any = None
         self.server_line = encode_own([(b"Server", server_header)] if server_header else [])
         self.extra = encode_own(extra_fields)
         self.connections = 0

@@ -45,6 +45,7 @@ class HTTPStream(Stream):
         "connection",
         "content_done",
         "disconnected",
+        "due",
         "environ",
         "expect_continue",
         "expect_trailers",
@@ -93,9 +94,12 @@ class HTTPStream(Stream):
         self.mount: Mount | None = None
         self.responder = None
         self.environ = None
-        # Monotonic seconds, for the access log: when the head was complete, and when a thread sent the last part.
+        # Monotonic seconds: when the head was complete (as of the last tick, where that will do), and, for the access
+        # log, when a thread sent the last part.
         self.started = 0.0
         self.finished = 0.0
+        # Monotonic seconds at which the response has to be made; 0 until the first tick.
+        self.due = 0.0
         # The request's content.
         self.request_length = 0
         self.body_parts = None

@@ -238,10 +238,37 @@ class HTTP1Connection(Connection):
                 self.tell_peer_closed()
             elif self.ending:
                 self.end_endless()
-            if self.stream is not None and self.stream.responder is not None:
-                self.stream.responder.tick(now)
+            if self.stream is not None:
+                self.check_stream(now)
         if self.deadline and now >= self.deadline:
             self.expire()
+        return 0
+
+    def check_stream(self, now: float) -> int:
+        """Check the deadlines of the exchange that is running. Returns 0."""
+        stream = self.stream
+        limit = self.timeouts.request
+        if limit and not stream.due:
+            # From here on: when the head was there, the clock may have been late.
+            stream.due = now + limit
+        # Whose content has ended, be it in a thread that the loop has yet to hear of, is done.
+        elif limit and now >= stream.due and not stream.content_done and not has_no_end(stream):
+            return self.take_back(stream)
+        if stream.responder is not None:
+            stream.responder.tick(now)
+        return 0
+
+    def take_back(self, stream: HTTPStream) -> int:
+        """The application has had its time for this request: answer in its place, or break off. Returns 0."""
+        responder = stream.responder
+        if self.service.overdue is not None:
+            try:
+                self.service.overdue(stream)
+            except Exception:
+                self.service.log.exception("Internal error: reporting a request timeout failed")
+        stream.fail(504)
+        if responder is not None:
+            responder.cancel()
         return 0
 
     def shutdown(self) -> int:
@@ -400,8 +427,7 @@ class HTTP1Connection(Connection):
         self.stream = stream
         stream.writable = not self.writing_paused
         stream.threadsafe = self.transport.threadsafe
-        if service.access_log is not None:
-            stream.started = monotonic()
+        stream.started = self.clock.time if service.access_log is None else monotonic()
         # RFC 9112 9.3: persistence, by version and connection options.
         if head.connection_options & OPTION_CLOSE:
             self.close_after = True
@@ -805,8 +831,8 @@ class HTTP1Connection(Connection):
         if self.close_after or (self.peer_eof and self.input.available() == 0):
             self.begin_close()
             return 0
-        self.enter(IDLE)
         self.idle_since = self.clock.time
+        self.enter(IDLE)
         self.set_deadline(self.timeouts.keep_alive)
         if not self.running:
             if self.input.available():
