@@ -168,7 +168,9 @@ def until(condition: Callable[[], Any]) -> Any:
 
 def test_a_blocked_loop_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], None]) -> None:
     with start(tmp_path, ASGI, "--timeout=120") as server, ask(server, "/block?secret=1") as client:
-        line = server.wait_for_line(r"Event loop blocked for (\d+\.\d) s \(pid:(\d+)\) by GET /block of 127\.0\.0\.1:", TIME)
+        line = server.wait_for_line(
+            r"Event loop blocked for (\d+\.\d) s \(pid:(\d+)\) by GET /block of 127\.0\.0\.1:", TIME
+        )
         assert float(line[1]) >= 0.5
         server.wait_for_line('served.py", line [0-9]+, in stand', TIME)
         assert "secret" not in server.log
@@ -226,7 +228,9 @@ def test_a_held_gil_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], N
 
 def test_a_held_gil_has_an_end_too(tmp_path: Path, gate: Callable[[int], None]) -> None:
     with start(tmp_path, ASGI, "--timeout=4", "--workers=2") as server, ask(server, "/hold"):
-        line = server.wait_for_line(r"Worker \(pid:(\d+)\) timeout: its event loop has not turned for .*: GIL held", TIME)
+        line = server.wait_for_line(
+            r"Worker \(pid:(\d+)\) timeout: its event loop has not turned for .*: GIL held", TIME
+        )
         until(lambda: len(booted(server)) == 3)
         until(lambda: answer(server) != line[1].encode())
         assert "in hold" in server.log
@@ -255,7 +259,9 @@ def test_a_coroutine_is_cancelled(tmp_path: Path, gate: Callable[[int], None]) -
         assert response.status == 504
         assert response.body == b"Gateway Timeout"
         server.wait_for_line("cancelled", TIME)
-        line = server.wait_for_line(r"Request timeout: GET /wait of 127\.0\.0\.1:\d+ \((\d+\.\d) s\).*answered with 504", TIME)
+        line = server.wait_for_line(
+            r"Request timeout: GET /wait of 127\.0\.0\.1:\d+ \((\d+\.\d) s\).*answered with 504", TIME
+        )
         assert float(line[1]) >= 1.0
         assert 'served.py", line' in server.log and "in opened" in server.log
         assert "secret" not in server.log
@@ -314,7 +320,9 @@ def test_a_worker_with_too_many_lost_threads_is_replaced(tmp_path: Path, gate: C
                 assert client.response().status == 504
                 # A thread more, a thread less: there is always one.
                 assert answer(server)
-        line = server.wait_for_line(r"Replacing worker \(pid:(\d+)\): 2 threads are lost to requests that do not end", TIME)
+        line = server.wait_for_line(
+            r"Replacing worker \(pid:(\d+)\): 2 threads are lost to requests that do not end", TIME
+        )
         assert int(line[1]) == booted(server)[0]
         until(lambda: answer(server) == b"%d" % booted(server)[-1] and len(booted(server)) == 2)
         server.wait_for_line("2 lost threads still run application code", TIME)
