@@ -206,7 +206,7 @@ def test_without_a_supervisor_it_is_shown_too(tmp_path: Path, gate: Callable[[in
             time.sleep(3.0)
             gate(1)
             assert client.response().status == 200
-        server.wait_for_line("No thread of this process got a turn for", TIME)
+        server.wait_for_line(r"No Python code got a turn for \d", TIME)
 
 
 def test_a_held_gil_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], None]) -> None:
@@ -219,6 +219,7 @@ def test_a_held_gil_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], N
         server.wait_for_line('served.py", line [0-9]+ in hold', TIME)
         gate(1)
         assert client.response().body == b"%d" % server.worker_pid
+        server.wait_for_line(r"No Python code got a turn for \d.*At work now: ", TIME)
         server.wait_for_line(r"Worker \(pid:\d+\) goes on after \d", TIME)
         assert len(booted(server)) == 1
         # The stack is that of somebody who was let go.
@@ -374,6 +375,18 @@ def test_other_streams_go_on_until_the_grace_period_ends(tmp_path: Path, gate: C
         gate(1)
         assert client.response().body.endswith(b"last\n\n")
         assert server.wait(TIME) == 0
+
+
+@pytest.mark.parametrize(("source", "path"), [(ASGI, "/stubborn"), (WSGI, "/stand")])
+def test_what_nobody_waits_for_is_shown_too(
+    tmp_path: Path, gate: Callable[[int], None], source: str, path: str
+) -> None:
+    with start(tmp_path, source, "--graceful-timeout=0.5", "--request-timeout=1") as server:
+        with ask(server, path) as client:
+            assert client.response().status == 504
+        server.signal(signal.SIGTERM)
+        server.wait(TIME)
+        assert re.search(rf"Cut off: GET {path}, whose client has gone or has its response\. What it does:", server.log)
 
 
 @pytest.mark.parametrize(("source", "path", "where"), [(ASGI, "/wait", "opened"), (WSGI, "/stand", "stand")])
