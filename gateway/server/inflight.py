@@ -95,12 +95,13 @@ class InFlight:
 
     def _tell_lost(self, lost: LostThread) -> None:
         self.log.error(
-            "Thread %s is lost: %s %s was taken back (--request-timeout), and its thread has not noticed for %.1f s. "
-            "Another one takes its place; %d are lost (pid:%d). What it does:\n%s",
+            "Thread %s is lost: %s %s (%.1f s) was taken back (--request-timeout), and the thread has not noticed. "
+            "Another one takes its place; %d are lost (pid:%d). Give what it waits for a timeout of its own. "
+            "What it does:\n%s",
             lost.name,
             lost.task.head.method,
             lost.task.head.raw_path.decode("latin-1"),
-            lost.seconds,
+            lost.age,
             self.pool.lost,
             os.getpid(),
             lost.stack.rstrip("\n"),

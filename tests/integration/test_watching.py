@@ -304,7 +304,9 @@ def test_a_stuck_thread_is_replaced(tmp_path: Path, gate: Callable[[int], None])
             with pytest.raises(Incomplete):
                 client.response()
         server.wait_for_line("Request timeout: GET /stream of .*had begun, so the connection is closed", TIME)
-        server.wait_for_line(r"Thread gateway-thread-\d is lost: GET /stream was taken back.*; 1 are lost", TIME)
+        server.wait_for_line(
+            r"Thread gateway-thread-\d is lost: GET /stream \(\d+\.\d s\) was taken back.*; 1 are lost", TIME
+        )
         assert 'served.py", line' in server.log and "in stand" in server.log
         gate(1)
         server.wait_for_line("raised ClientDisconnected", TIME)
