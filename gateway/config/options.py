@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 from . import values
 from .addresses import Address
-from .values import Kind
+from .mounts import INTERFACES, MOUNTS
+from .values import Kind, suggest
 
 
 class Option(NamedTuple):
@@ -247,12 +248,22 @@ OPTIONS: tuple[Option, ...] = (
         placeholder="TARGET",
     ),
     Option(
+        "mount",
+        MOUNTS,
+        (),
+        "serve this application under this path, and others beside it; the longest path wins, / takes what is left. In "
+        "place of TARGET",
+        "Application",
+        names=("mounts",),
+        repeatable=True,
+    ),
+    Option(
         "interface",
         values.TEXT,
         "auto",
         "what the application speaks; auto finds out, and the start-up line says what it found",
         "Application",
-        choices=("auto", "wsgi", "asgi", "asgi3", "asgi2"),
+        choices=INTERFACES,
     ),
     Option(
         "factory", values.SWITCH, False, "the target is called without arguments to get the application", "Application"
@@ -503,6 +514,13 @@ OPTIONS: tuple[Option, ...] = (
         values.ADDRESS,
         None,
         "where the master answers /livez and /readyz, however busy the workers are: HOST:PORT or unix:PATH",
+        "Processes",
+    ),
+    Option(
+        "control_socket",
+        values.UDS,
+        None,
+        "Unix socket at which `gateway ctl` and `gateway top` find the master; its user only may open it",
         "Processes",
     ),
     timeout(
@@ -1066,11 +1084,3 @@ NAMES: dict[str, Option] = _names()
 def find(name: str) -> Option | None:
     """The option a keyword or TOML key names, or None."""
     return NAMES.get(name.replace("-", "_"))
-
-
-def suggest(word: str, candidates: Any) -> str:
-    """What to append to a message when one of `candidates` is close to `word`: "; did you mean X?", or nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(word, list(candidates), 1, 0.7)
-    return f"; did you mean {close[0]}?" if close else ""

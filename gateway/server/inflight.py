@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from logging import Logger
 from typing import Any
 
@@ -31,13 +32,23 @@ SHOWN = 20
 
 
 class InFlight:
-    """The requests of one server. `pool` runs a WSGI application's, None for ASGI; `limit` is seconds, 0 for none."""
+    """The requests of one server. `limit` is seconds, 0 for none.
+
+    `pool` runs those of WSGI applications, None where there are none; `handlers` those of ASGI applications.
+    """
 
     def __init__(
-        self, acceptor: Acceptor, pool: Any, loop: asyncio.AbstractEventLoop, limit: float, log: Logger
+        self,
+        acceptor: Acceptor,
+        pool: Any,
+        handlers: Sequence[Any],
+        loop: asyncio.AbstractEventLoop,
+        limit: float,
+        log: Logger,
     ) -> None:
         self.acceptor = acceptor
         self.pool = pool
+        self.handlers = handlers
         self.loop = loop
         self.limit = limit
         self.log = log
@@ -158,7 +169,7 @@ class InFlight:
         for number, task in () if self.pool is None else self.pool.running():
             if task not in seen:
                 found.append((f"{task.head.method} {task.head.raw_path.decode('latin-1')}", self.pool.stack(number)))
-        for driver in tuple(getattr(self.acceptor.service.handler, "cycles", ())):
+        for driver in [driver for handler in self.handlers for driver in tuple(handler.cycles)]:
             if driver not in seen and driver.task is not None:
                 head = getattr(driver.stream, "head", None)
                 what = f"{head.method} {head.raw_path.decode('latin-1')}" if head is not None else "a WebSocket"

@@ -98,6 +98,10 @@ class Board:
         """How many requests that worker has had."""
         return self._rows[CELLS * row + 2]
 
+    def connections(self, row: int) -> int:
+        """How many connections that worker has; EMPTY: it accepts none."""
+        return self._rows[CELLS * row]
+
     def left(self, row: int) -> bool:
         """Whether that worker accepts no connections any more."""
         return self._rows[CELLS * row] == EMPTY

@@ -45,8 +45,8 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads. `report` tells the log of each request that still runs, with the text it is given.
-    `at_once`, when set, cuts the waiting short.
+    `pool` is None without threads, `handlers` are those that run applications on the loop. `report` tells the log of
+    each request that still runs, with the text it is given. `at_once`, when set, cuts the waiting short.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Drain:
         acceptor: Acceptor,
         service: Any,
         pool: Any,
+        handlers: Sequence[Any],
         at_once: asyncio.Event,
         *,
         report: Callable[[str], object],
@@ -66,6 +67,7 @@ class Drain:
         self.acceptor = acceptor
         self.service = service
         self.pool = pool
+        self.handlers = handlers
         self.at_once = at_once
         self.report = report
         self.leave_queue = leave_queue
@@ -134,9 +136,10 @@ class Drain:
 
     def _applications(self) -> int:
         """Calls of the application that have not returned, whether or not anybody waits for their response."""
+        running = sum(int(handler.active()) for handler in self.handlers)
         if self.pool is not None:
-            return int(self.pool.busy + self.pool.queued)
-        return int(self.service.handler.active())
+            running += int(self.pool.busy + self.pool.queued)
+        return running
 
     def _only_lingering(self) -> bool:
         """Whether all that is left are connections whose last response is out."""
@@ -164,8 +167,8 @@ class Drain:
                 protocol.connection.abort_requests()
             except Exception:
                 self.log.exception("Internal error: cutting off a request failed")
-        if self.pool is None:
-            self.service.handler.cancel_all()
+        for handler in self.handlers:
+            handler.cancel_all()
         self.acceptor.close()
         end = time.monotonic() + CLEANUP
         while self._running() and time.monotonic() < end:  # noqa: ASYNC110 (many things, none with an event)

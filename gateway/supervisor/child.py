@@ -15,7 +15,7 @@ import os
 import signal
 import time
 from logging import Logger
-from typing import Any
+from typing import Any, BinaryIO
 
 from gateway.server.hooks import HookWorker
 from gateway.server.server import EXIT_TIME
@@ -31,6 +31,9 @@ BOOTING, READY, LEAVING = "booting", "ready", "leaving"
 DUMP_TIME = 2.0
 """Seconds a child that is late gets to dump its stacks."""
 
+
+STACKS_SIZE = 256 * 1024
+"""Bytes that are read of its stacks."""
 
 MARGIN = 2.0
 """Seconds a child gets beyond the time in which it ends itself."""
@@ -57,6 +60,10 @@ class Child:
         self.log = log
         self.state = BOOTING
         self.since = time.monotonic()
+        self.questions = 0
+        """How many it was asked since its last answer."""
+        self.stacks: BinaryIO | None = None
+        """Where it writes its stacks when it is asked by a signal."""
         self.outgoing = False
         """Leaves as soon as there are enough others."""
         self.failure: dict[str, Any] | None = None
@@ -118,6 +125,25 @@ class Child:
             os.kill(self.pid, number)
         except ProcessLookupError:
             pass
+
+    def ask_stacks(self) -> None:
+        """Have it write what its threads do, which works while its loop is blocked too."""
+        if self.stacks is not None and not self.stacks.closed:
+            self.stacks.truncate(0)
+            self.signal(signal.SIGUSR2)
+
+    def read_stacks(self) -> str:
+        """What it has written since."""
+        if self.stacks is None or self.stacks.closed:
+            return ""
+        self.stacks.seek(0)
+        return self.stacks.read(STACKS_SIZE).decode("utf-8", "replace")
+
+    def leave(self) -> None:
+        """In another worker: close our copies; and in the master once it is gone."""
+        self.channel.close()
+        if self.stacks is not None:
+            self.stacks.close()
 
     def check_life(self, silence: Silence, now: float) -> None:
         """Have it end when its loop has not turned for too long; `silence` is for how long nothing was heard of it."""

@@ -1,6 +1,7 @@
 from gateway._speedups.http.fields cimport check_request, head_error, response_block
 from gateway._speedups.http.framing cimport request_framing
 from gateway._speedups.http.limits cimport Limits, Timeouts
+from gateway._speedups.http.mounts cimport Mount
 from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text, status_line
 from gateway._speedups.http.stream cimport HTTPStream, has_no_end
@@ -87,7 +88,7 @@ cdef class HTTP1Connection(Connection):
     cdef bint read_head(self) except -1
     @cython.locals(kind=int)
     cdef bint skip_empty_lines(self) except -1
-    @cython.locals(service=Service, limits=Limits, stream=HTTPStream)
+    @cython.locals(service=Service, limits=Limits, stream=HTTPStream, mount=Mount)
     cdef bint open_stream(self, RequestHead head, int framing) except -1
     @cython.locals(stream=HTTPStream, taker=HTTPStream, content=RequestContent, before=cython.longlong)
     cdef bint read_content(self) except -1

@@ -445,12 +445,16 @@ class HTTP1Connection(Connection):
             stream.body_complete = False
         if head.forwarded_count and service.forwarded is not None:
             service.forwarded.apply(stream)
+        if service.mounts is not None:
+            if not stream.enter_mount():
+                return self.state <= DRAIN
+            self.content.most = stream.mount.request_body
         if limits.concurrency and service.requests > limits.concurrency:
             stream.fail(503)
             return self.state <= DRAIN
         if not stream.body_complete:
             # RFC 9110 15.5.14: refused before a byte of content is asked for.
-            if limits.request_body and head.content_length > limits.request_body:
+            if self.content.most and head.content_length > self.content.most:
                 self.fail_stream(stream, 413)
                 return False
             # RFC 9110 10.1.1: the expectation of an HTTP/1.0 client is ignored.
@@ -459,13 +463,21 @@ class HTTP1Connection(Connection):
             if self.state != EXCHANGE or self.stream is not stream:
                 return False
             self.set_body_deadline()
+        mount = stream.mount
         try:
-            if head.has_upgrade and service.upgrade is not None and service.upgrade.wanted(stream):
+            if (
+                head.has_upgrade
+                and service.upgrade is not None
+                and (mount is None or mount.websockets)
+                and service.upgrade.wanted(stream)
+            ):
                 # What follows is not to be read as a request, whatever becomes of this one.
                 self.close_after = True
                 service.upgrade.open(stream)
-            else:
+            elif mount is None:
                 service.handler.open(stream)
+            else:
+                mount.handler.open(stream)
         except Exception:
             service.log.exception("Starting the application failed")
             stream.fail(500)
@@ -803,6 +815,8 @@ class HTTP1Connection(Connection):
         """Count and log a stream that is over. Returns 0."""
         service = self.service
         service.requests -= 1
+        if stream.mount is not None:
+            stream.mount.requests -= 1
         if service.access_log is not None and stream.started:
             try:
                 service.access_log.log(stream, stream.finished or monotonic())
@@ -817,8 +831,8 @@ class HTTP1Connection(Connection):
         if self.close_after or (self.peer_eof and self.input.available() == 0):
             self.begin_close()
             return 0
-        self.enter(IDLE)
         self.idle_since = self.clock.time
+        self.enter(IDLE)
         self.set_deadline(self.timeouts.keep_alive)
         if not self.running:
             if self.input.available():

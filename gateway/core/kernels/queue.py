@@ -82,8 +82,9 @@ class Mailbox:
 class WorkQueue:
     """At most `limit` tasks (0: no limit) that wait for one of `threads` threads, first come first served.
 
-    Only the loop's thread calls `push`, `remove` and `close`. `queued` is the number of tasks that no thread has
-    taken, `busy` that of the threads that are running one. Raises ValueError for less than one thread.
+    Only the loop's thread calls `push`, `remove` and `close`; a task may call `push` where it runs. `queued` is the
+    number of tasks that no thread has taken, `busy` that of the threads that are running one. Raises ValueError for
+    less than one thread.
     """
 
     __slots__ = (
