@@ -23,7 +23,7 @@ HOUSE = [
     ["__main__"],
     ["cli", "integrations"],
     ["supervisor"],
-    ["demo"],
+    ["demo", "testing"],
     ["adapters"],
     ["server"],
     ["loader", "log", "metrics", "tracebacks"],
