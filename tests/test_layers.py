@@ -23,7 +23,7 @@ HOUSE = [
     ["__main__"],
     ["cli", "integrations"],
     ["supervisor"],
-    ["demo"],
+    ["demo", "testing"],
     ["adapters"],
     ["server"],
     ["hybrid", "loader", "log", "metrics", "tracebacks"],
