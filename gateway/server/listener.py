@@ -67,12 +67,16 @@ Accepted = Callable[[socket.socket, Peer, Peer], None]
 class Listener:
     """One listening socket.
 
-    `unlink` is the path of the socket file this listener has created, or None.
+    `unlink` is the path of the socket file this listener has created, or None. With a `backlog` the socket is only
+    bound, and listens from when it is started: then the address can have a socket in each process, see `own`.
     """
 
-    def __init__(self, sock: socket.socket, *, unlink: str | None = None) -> None:
+    def __init__(self, sock: socket.socket, *, unlink: str | None = None, backlog: int | None = None) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.backlog = backlog
+        self.alone = False
+        """Nobody else accepts what is queued here."""
         self.unlink = unlink
         self.inode = file_identity(unlink) if unlink else None
         self.server = own_address(sock)
@@ -104,6 +108,25 @@ class Listener:
         host, port = address
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
+    def own(self) -> Listener:
+        """A socket of this process's own in place of one that is only bound; itself for any other. Raises OSError.
+
+        To be called before a change of user: the system lets only one user share an address (socket(7),
+        SO_REUSEPORT).
+        """
+        if self.backlog is None:
+            return self
+        sock = self.sock
+        dual = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        listener = Listener(tcp_socket(sock.family, sock.getsockname(), None, True, dual), backlog=self.backlog)
+        listener.alone = True
+        sock.close()
+        return listener
+
+    def _listen(self) -> None:
+        if self.backlog is not None:
+            self.sock.listen(self.backlog)
+
     def start(
         self, loop: asyncio.AbstractEventLoop, accepted: Accepted, log: Logger, share: Share | None = None
     ) -> None:
@@ -112,9 +135,10 @@ class Listener:
         Raises NotImplementedError on a loop without readers; then use `start_server`.
         """
         self._loop = loop
-        self._share = share
+        self._share = None if self.alone else share
         self._accepted = accepted
         self._log = log
+        self._listen()
         loop.add_reader(self.sock.fileno(), self._accept)
 
     def start_polling(
@@ -126,7 +150,8 @@ class Listener:
         """
         self._loop = poller.loop
         self._log = log
-        self._share = share
+        self._share = share = None if self.alone else share
+        self._listen()
         self._polled = poller.listen(
             self.sock,
             None if self.wildcard else self.server,
@@ -230,7 +255,7 @@ class Listener:
             self._loop.remove_reader(self.sock.fileno())
 
     def stop(self, *, leave_queue: bool = False) -> None:
-        """Accept what the kernel has queued, unless others shall (`leave_queue`), and then no more.
+        """Accept what the kernel has queued, unless others shall and can (`leave_queue`), and then no more.
 
         The socket stays open until `close`. A connection that arrives in between waits in the queue; between the
         last accept and `close` nothing may be awaited.
@@ -245,7 +270,7 @@ class Listener:
             self._pause = None
         else:
             self._unwatch()
-        if not leave_queue:
+        if self.alone or not leave_queue:
             self._accept_some(ACCEPTS_AT_DRAIN)
         if self._pause is not None:
             # Out of descriptors: what is queued now can't be served.
@@ -309,11 +334,13 @@ def open_listeners(
     reuse_port: bool = False,
     unix_mode: int | None = None,
     sockets: Sequence[socket.socket] = (),
+    reserve: bool = False,
 ) -> list[Listener]:
     """Listen at all `addresses`, and with duplicates of the caller's `sockets`, which stay the caller's to close.
 
     `backlog` is how many connections the kernel may queue, `unix_mode` the mode of a new socket file (None: as the
-    umask says). Raises BindError, and then listens at none of them.
+    umask says). With `reserve` and `reuse_port`, TCP addresses are only bound; see `Listener`. Raises BindError, and then
+    listens at none of them.
     """
     addresses = list(addresses)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
@@ -327,7 +354,7 @@ def open_listeners(
         for address in addresses:
             if address.kind == "tcp":
                 dual = address.host == "::" and address.port not in ipv4_ports
-                listeners += bind_tcp(address, backlog, reuse_port, dual)
+                listeners += bind_tcp(address, backlog, reuse_port, dual, reserve)
             elif address.kind == "unix":
                 listeners.append(bind_unix(address, backlog, unix_mode))
             elif address.kind == "abstract":
@@ -343,7 +370,7 @@ def open_listeners(
     return listeners
 
 
-def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> list[Listener]:
+def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool, reserve: bool = False) -> list[Listener]:
     """Listen at a TCP address: at each one of them, if a name has several. Raises BindError."""
     try:
         # As bytes: for a str, Python loads its IDNA codec with a megabyte of tables.
@@ -363,7 +390,10 @@ def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> li
             # One port for all addresses of a name, though the system chose it.
             target = (target[0], port, *target[2:])
         try:
-            listener = Listener(tcp_socket(family, target, backlog, reuse_port, dual))
+            if reserve and reuse_port:
+                listener = Listener(tcp_socket(family, target, None, reuse_port, dual), backlog=backlog)
+            else:
+                listener = Listener(tcp_socket(family, target, backlog, reuse_port, dual))
         except OSError as error:
             # "localhost" names ::1 on hosts that have no IPv6: the others do.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -381,10 +411,8 @@ def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> li
     return listeners
 
 
-def tcp_socket(
-    family: socket.AddressFamily, target: object, backlog: int, reuse_port: bool, dual: bool
-) -> socket.socket:
-    """A listening TCP socket. Raises OSError."""
+def tcp_socket(family: int, target: object, backlog: int | None, reuse_port: bool, dual: bool) -> socket.socket:
+    """A listening TCP socket; without a `backlog` only a bound one. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform != "win32":
@@ -396,7 +424,8 @@ def tcp_socket(
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
         set_nodelay(sock)
         sock.bind(target)  # type: ignore[arg-type]
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise

@@ -34,7 +34,7 @@ def become_worker(
         master.titles.be("worker")
         hook_worker.pid = os.getpid()
         let_go(master, generation)
-        listeners = generation.sockets.listeners
+        listeners = [listener.own() for listener in generation.sockets.listeners]
         if generation.environ is not None:
             os.environ.clear()
             os.environ.update(generation.environ)
@@ -86,4 +86,4 @@ def let_go(master: Master, generation: Generation | None = None) -> None:
     for other in master.generations.growing:
         other.sockets.leave()
         if other is not generation:
-            other.sockets.close(generation.sockets if generation is not None else None)
+            other.sockets.close(*([] if generation is None else [generation.sockets]))

@@ -105,6 +105,46 @@ def test_load_spreads_over_workers(
         assert shares[-1] < 0.5, result
 
 
+def test_a_socket_for_each_worker(folder: Path, load_of: Callable[..., Load]) -> None:
+    """The system spreads connections by their addresses; one process more or less, and nearly none is lost by that."""
+    with start(folder, "--reuse-port") as server:
+        load = load_of(server, rate=500, share=0.5, connections=64)
+        for turn in range(1, 3):
+            server.signal(signal.SIGHUP)
+            reloaded(server, turn)
+        os.kill(server.worker_pid, signal.SIGKILL)
+        server.wait_for_lines("Application startup complete", 7, TIME)
+        until(lambda: len(workers(server)) == 2)
+        result = load.stop()
+        assert set(result["failed"]) <= {"reset", "closed"}, result
+        assert sum(result["failed"].values()) <= 10, result
+        assert len(result["bodies"]) > 3, result
+        pids = workers(server)
+        inodes = [listening(pid, server.port) for pid in pids]
+        assert all(len(found) == 1 for found in inodes)
+        assert len(set.union(*inodes)) == 2, "one for each"
+        assert listening(server.pid, server.port) == set(), "the master has the address, and no queue"
+        server.signal(signal.SIGUSR2)
+        new = int(server.wait_for_line(r"Upgrade complete: process (\d+) serves", TIME)[1])
+        try:
+            until(lambda: gone(server.pid))
+            assert server.get("/").status == 200
+        finally:
+            os.kill(new, signal.SIGTERM)
+        until(lambda: gone(new))
+
+
+def listening(pid: int, port: int) -> set[str]:
+    """The inodes of a process's sockets that listen at a port (proc_net_tcp(5))."""
+    have = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        name = os.readlink(entry)
+        if name.startswith("socket:["):
+            have.add(name[8:-1])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}") and row[9] in have}
+
+
 def test_term(folder: Path, load_of: Callable[..., Load]) -> None:
     """Clients in full swing are answered, and told to go; then they are refused."""
     with start(folder) as server:
