@@ -356,8 +356,8 @@ OPTIONS: tuple[Option, ...] = (
         "reuse_port",
         values.SWITCH,
         False,
-        "a listening socket for each worker (SO_REUSEPORT), among which the system spreads connections without regard to how"
-        " busy they are; connections that wait at one are reset when it is killed or its socket closes",
+        "a listening socket for each worker (SO_REUSEPORT), among which the system spreads connections without regard"
+        " to how busy they are; connections that wait at one are reset when it is killed or its socket closes",
         "Listening",
     ),
     # -- Running

@@ -23,6 +23,7 @@ from typing import Any
 from gateway.config.addresses import Address
 from gateway.errors import BindError
 
+from .bell import Bell
 from .share import PASS_ACCEPTS, PASS_TIME, Share
 
 ACCEPTS_PER_TURN = 64
@@ -33,6 +34,12 @@ ACCEPTS_AT_DRAIN = 65536
 
 ACCEPT_PAUSE = 0.5
 """Seconds without accepting when descriptors or memory ran out."""
+
+TURNS = 3
+"""Turns of the loop after which a bell is hung up, or never."""
+
+TIMES_ALONE = 16
+"""Turns with connections after which a process goes to the end of the queue in which the kernel looks for one."""
 
 LOG_INTERVAL = 30.0
 """Seconds between two log lines about that."""
@@ -91,6 +98,11 @@ class Listener:
         self._share: Share | None = None
         # The poller's hold on the socket, where a poller accepts.
         self._polled: Any = None
+        # Where others accept too: what this process is woken by, once it is hung up, and whether no other is woken.
+        self._bell: Bell | None = None
+        self._hung = False
+        self._woken_alone = False
+        self._times = 0
 
     @property
     def address(self) -> tuple[str, int] | str:
@@ -140,6 +152,7 @@ class Listener:
         self._log = log
         self._listen()
         loop.add_reader(self.sock.fileno(), self._accept)
+        self._make_bell(self._accept)
 
     def start_polling(
         self, poller: Any, opened: Callable[[Any, Peer, Peer], None], log: Logger, share: Share | None = None
@@ -160,6 +173,37 @@ class Listener:
             ACCEPTS_PER_TURN,
             None if share is None else self._allowance,
         )
+        self._make_bell(self._polled.ring)
+
+    def _make_bell(self, ring: Callable[[], object]) -> None:
+        """Where others accept as well, be woken for connections that they are not woken for."""
+        if self._share is None:
+            return
+        assert self._loop is not None
+        try:
+            self._bell = Bell(self._loop, self.sock.fileno(), ring)
+        except (NotImplementedError, AttributeError, OSError):
+            # All are woken, then.
+            return
+        self._loop.call_soon(self._hang_bell, TURNS)
+
+    def _hang_bell(self, turns: int) -> None:
+        if self._bell is None or self._loop is None:
+            return
+        if self._pause is None and self._bell.found():
+            self._unwatch()
+            self._hung = self._woken_alone = True
+            self._watch()
+        elif turns:
+            self._loop.call_soon(self._hang_bell, turns - 1)
+        else:
+            self._drop_bell()
+
+    def _drop_bell(self) -> None:
+        self._hung = False
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
     async def start_server(
         self,
@@ -177,9 +221,20 @@ class Listener:
         self._accept_some(ACCEPTS_PER_TURN if self._share is None else self._allowance())
 
     def _allowance(self) -> int:
-        """How many connections to accept in this turn; with 0, others get the time to take them."""
+        """How many connections to accept in this turn; with 0, others get the time to take them.
+
+        They are woken for these only if all are; so who has more than its share is woken along with another from then
+        on, and who has not, alone.
+        """
         assert self._share is not None
         count = self._share.allowance(ACCEPTS_PER_TURN)
+        if self._hung:
+            alone, self._woken_alone = self._woken_alone, count > 0
+            self._times += 1
+            if alone != self._woken_alone or self._times % TIMES_ALONE == 0:
+                self._watch()
+            if alone:
+                return max(1, count)
         if count == 0 and self._loop is not None and self._pause is None:
             self._unwatch()
             self._pause = self._loop.call_later(PASS_TIME, self._take_what_is_left)
@@ -243,13 +298,19 @@ class Listener:
         self._watch()
 
     def _watch(self) -> None:
+        if self._hung and self._bell is not None:
+            if self._bell.hang(self._woken_alone):
+                return
+            self._drop_bell()
         if self._polled is not None:
             self._polled.resume()
         elif self._loop is not None:
             self._loop.add_reader(self.sock.fileno(), self._accept)
 
     def _unwatch(self) -> None:
-        if self._polled is not None:
+        if self._hung and self._bell is not None:
+            self._bell.take_down()
+        elif self._polled is not None:
             self._polled.pause()
         elif self._loop is not None:
             self._loop.remove_reader(self.sock.fileno())
@@ -270,6 +331,7 @@ class Listener:
             self._pause = None
         else:
             self._unwatch()
+        self._drop_bell()
         if self.alone or not leave_queue:
             self._accept_some(ACCEPTS_AT_DRAIN)
         if self._pause is not None:
@@ -339,8 +401,8 @@ def open_listeners(
     """Listen at all `addresses`, and with duplicates of the caller's `sockets`, which stay the caller's to close.
 
     `backlog` is how many connections the kernel may queue, `unix_mode` the mode of a new socket file (None: as the
-    umask says). With `reserve` and `reuse_port`, TCP addresses are only bound; see `Listener`. Raises BindError, and then
-    listens at none of them.
+    umask says). With `reserve` and `reuse_port`, TCP addresses are only bound; see `Listener`. Raises BindError, and
+    then listens at none of them.
     """
     addresses = list(addresses)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
