@@ -383,7 +383,8 @@ OPTIONS: tuple[Option, ...] = (
         "reuse_port",
         values.SWITCH,
         False,
-        "set SO_REUSEPORT; a process that stops resets connections it has not accepted",
+        "a listening socket for each worker (SO_REUSEPORT), among which the system spreads connections without regard"
+        " to how busy they are; connections that wait at one are reset when it is killed or its socket closes",
         "Listening",
     ),
     # -- Running
