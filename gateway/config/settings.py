@@ -357,6 +357,12 @@ class Config:
         return Config.from_sources(self._given(), self._extras._replace(hooks={}))
 
     @property
+    def needs_master(self) -> bool:
+        """Whether there is more to do than serving in one process for as long as it lasts."""
+        names = ("reload", "max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        return bool(self._values["workers"] > 1 or any(self._values[name] for name in names))
+
+    @property
     def processes(self) -> ProcessSettings:
         """Master and workers."""
         return self._cut(ProcessSettings)
