@@ -33,7 +33,7 @@ LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd":
 RELOAD_NEEDS = {"workers": 1, "preload": False}
 # and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, and
 # may stop the event loop in a debugger for as long as it takes.
-RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "timeout": 0.0}
+RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "lifespan_shutdown_timeout": 5.0, "timeout": 0.0}
 
 
 class Source(NamedTuple):

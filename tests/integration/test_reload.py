@@ -199,6 +199,20 @@ def test_streams_and_websockets_do_not_hold_it_up(folder: Path) -> None:
         eventually(lambda: len(children(server.pid)) == 2, "one worker and the watcher")
 
 
+def test_a_request_that_never_ends_does_not_hold_it_up(folder: Path) -> None:
+    """The event loop does not turn any more: nobody hears that the next one comes."""
+    write_app(folder, before="import os", within="    os.write(2, b'stuck\\n')\n    while True: pass")
+    with start(folder, "--graceful-timeout=0.5", "--lifespan-shutdown-timeout=0.5") as server, server.connect() as client:
+        client.send(request("GET", "/"))
+        server.wait_for_line("^stuck$")
+        write_app(folder, "two")
+        reloaded(server)
+        assert server.get("/").body == b"two"
+        server.wait_for_line("did not stop in time; ending it")
+        server.wait_for_line("served.py")
+        eventually(lambda: len(children(server.pid)) == 2, "one worker and the watcher")
+
+
 def test_the_next_worker_has_what_the_one_before_held(folder: Path) -> None:
     """A port, for one: an application may open another one for itself."""
     with socket.socket() as probe:
