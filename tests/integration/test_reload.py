@@ -59,17 +59,21 @@ ENDLESS = """\
 """
 
 
-def save(path: Path, text: str) -> None:
-    """As an editor does: under another name first."""
+def save(path: Path, text: str, modified: float | None = None) -> None:
+    """As an editor does: under another name first. `modified` is the time the file has, if not now."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
+    if modified is not None:
+        os.utime(new, (modified, modified))
     new.rename(path)
 
 
-def write_app(folder: Path, answer: str = "one", before: str = "", within: str = "") -> None:
+def write_app(
+    folder: Path, answer: str = "one", before: str = "", within: str = "", modified: float | None = None
+) -> None:
     """A module `served` with an application that gives that answer, an expression if it begins with "="."""
     expression = answer[1:] if answer.startswith("=") else repr(answer.encode())
-    save(folder / "served.py", APP.format(answer=expression, before=before, within=within))
+    save(folder / "served.py", APP.format(answer=expression, before=before, within=within), modified)
 
 
 @pytest.fixture
@@ -125,9 +129,10 @@ def test_a_save_is_served(folder: Path, engine: str) -> None:
         server.wait_for_line(rf"Started reloader process \[\d+\] using {names[engine]}")
         assert f"Will watch for changes in these directories: ['{folder}']" in server.log
         assert server.get("/").body == b"one"
-        # The same size, and the same second as well.
+        # The same size, and the same second as well: as far as Python sees, what it has compiled is still good.
+        second = time.time()
         for count, answer in enumerate(("two", "six", "ten"), 1):
-            write_app(folder, answer)
+            write_app(folder, answer, modified=second)
             assert reloaded(server, count) == "'served.py'"
             # Not the old one, from here on.
             assert server.get("/").body == answer.encode()
@@ -178,8 +183,10 @@ def test_an_idle_connection_is_closed_rather_than_answered_by_old_code(folder: P
         client.send(request("GET", "/"))
         assert client.response().body == b"one"
         write_app(folder, "two")
-        detected(server)
-        client.expect_end()
+        reloaded(server)
+        with contextlib.suppress(ConnectionError):
+            client.send(request("GET", "/"))
+            client.expect_end()
         assert server.get("/").body == b"two"
 
 
