@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from .chromium import Browser
-from .harness import WAIT, Server, ServerFailed, environment, request
+from .harness import WAIT, Server, ServerFailed, environment, request, run_gateway
 from .load import Load
 from .wsclient import SERVICE_RESTART, connect
 
@@ -398,8 +398,6 @@ def test_a_page_is_told_of_the_save(folder: Path) -> None:
 
 
 def test_without_reload_nothing_is_revealed(folder: Path) -> None:
-    from .harness import run_gateway
-
     save(folder / "served.py", "1 / 0\n")
     result = run_gateway("served:app", "--bind=127.0.0.1:0", cwd=folder)
     assert result.returncode == 4
@@ -506,6 +504,29 @@ def test_modules_from_elsewhere_are_watched(folder: Path, tmp_path: Path, engine
         save(library / "shared_thing.py", "ANSWER = b'two'\n")
         reloaded(server, 2)
         assert server.get("/").body == b"two"
+
+
+def test_who_orders_a_reload_hears_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    socket_path = tmp_path / "control"
+
+    def order(command: str) -> subprocess.CompletedProcess[str]:
+        return run_gateway("ctl", f"--socket={socket_path}", command, timeout=3 * WAIT)
+
+    with start(folder, f"--control-socket={socket_path}", "--reload-delay=60") as server:
+        assert order("reload").stdout == "Reload complete\n"
+        write_app(folder, before="1 / 0")
+        for _ in range(2):
+            answer = order("reload")
+            assert answer.returncode == 1
+            assert "importing served failed: ZeroDivisionError" in answer.stderr
+        assert "The last reload failed: importing served" in order("status").stdout
+        save(folder / "gateway.toml", "nonsense = 1\n")
+        assert "there is no option 'nonsense'" in order("reload").stderr
+        (folder / "gateway.toml").unlink()
+        write_app(folder, "mended")
+        assert order("reload").stdout == "Reload complete\n"
+        assert "failed" not in order("status").stdout
+        assert server.get("/").body == b"mended"
 
 
 def test_one_worker(folder: Path) -> None:
