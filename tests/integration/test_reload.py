@@ -391,7 +391,7 @@ def test_a_page_is_told_of_the_save(folder: Path) -> None:
         assert name
         assert next(events).decode().endswith(f"event: failure\ndata: {name[1]}\n\n")
         write_app(folder, "two")
-        assert next(events) == b"event: saved\ndata:\n\n"
+        assert next(events) == b"event: saved\ndata: reload\n\n"
         assert list(events) == []
         reloaded(server)
         assert server.get("/").body == b"two"
