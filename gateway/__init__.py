@@ -37,13 +37,13 @@ _PLACES = {
 def run(app: Any, **options: Any) -> None:
     """Serve `app`, an application or a target such as "module:app", until a signal says stop.
 
-    `options` are those of `Config`. With more than one worker these are forked here, with the application as it is,
-    and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
+    `options` are those of `Config`. With more than one worker, or `reload`, these are forked here, with the application
+    as it is, and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
     """
     from .config.settings import Config
 
     config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
-    if config.workers > 1:
+    if config.workers > 1 or config.reload:
         from .supervisor.master import run as supervise
 
         supervise(config)

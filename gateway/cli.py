@@ -78,6 +78,8 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) 
     if not hasattr(os, "fork"):
         from .server.server import run
 
+        if config.reload:
+            raise ConfigError("--reload: this platform can't fork; leave it out, and restart by hand")
         if config.workers > 1:
             print("gateway: one process serves: this platform can't fork, --workers has no effect", file=sys.stderr)
         return run(config.replace(workers=1))

@@ -29,6 +29,13 @@ LOG_LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 1
 LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd": ("fd",)}
 
 
+# With --reload: what has to be so,
+RELOAD_NEEDS = {"workers": 1, "preload": False}
+# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, and
+# may stop the event loop in a debugger for as long as it takes.
+RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "timeout": 0.0}
+
+
 class Source(NamedTuple):
     """Where a value comes from. A larger `rank` wins."""
 
@@ -108,6 +115,23 @@ class ProcessSettings(NamedTuple):
     """Bytes; 0 = no limit."""
     max_worker_memory_hard: int
     """Bytes; 0 = no limit."""
+
+
+class DevelopmentSettings(NamedTuple):
+    """Which changes have the application loaded anew, and how they are noticed."""
+
+    reload: bool
+    reload_dir: tuple[str, ...]
+    reload_include: tuple[str, ...]
+    reload_exclude: tuple[str, ...]
+    reload_delay: float
+    """Seconds."""
+    reload_engine: str
+    """auto, watchfiles, inotify or poll."""
+    app_dir: str | None
+    config: str | None
+    """A path."""
+    env_file: tuple[str, ...]
 
 
 class WSGISettings(NamedTuple):
@@ -263,7 +287,8 @@ class Config:
         put(self, "_values", MappingProxyType(values))
         put(self, "_sources", MappingProxyType(sources))
         put(self, "_extras", extras)
-        put(self, "notices", (*self._take_worker_class(values, sources), *extras.notices))
+        notices = (*self._take_worker_class(values, sources), *self._take_reload(values, sources))
+        put(self, "notices", (*notices, *extras.notices))
         addresses = self._addresses(values, sources)
         put(self, "application", self._cut(ApplicationSettings))
         put(self, "listen", self._cut(ListenSettings, addresses=addresses))
@@ -329,10 +354,19 @@ class Config:
             given[option.name] = (value, Source(rank, f"keyword {name}"))
         return Config.from_sources(given, self._extras)
 
+    def without_hooks(self) -> Config:
+        """The same, with no functions to call."""
+        return Config.from_sources(self._given(), self._extras._replace(hooks={}))
+
     @property
     def processes(self) -> ProcessSettings:
         """Master and workers."""
         return self._cut(ProcessSettings)
+
+    @property
+    def development(self) -> DevelopmentSettings:
+        """Reload on changes."""
+        return self._cut(DevelopmentSettings)
 
     @property
     def wsgi(self) -> WSGISettings:
@@ -446,6 +480,22 @@ class Config:
         values["threads"], sources["threads"] = 1, source
         return (f"worker class {name}: taken as --interface {interface} --threads 1",)
 
+    def _take_reload(self, values: dict[str, Any], sources: dict[str, Source]) -> tuple[str, ...]:
+        """Set what development with --reload asks for. Returns what to tell about it."""
+        if not values["reload"]:
+            return ()
+        notices = []
+        for name, needed in RELOAD_NEEDS.items():
+            if values[name] != needed:
+                text = self._text(name)
+                notices.append(f"{text}: has no effect with --reload, which is for one worker that loads all anew")
+            # As weak as a default, so that `replace` decides anew.
+            values[name], sources[name] = needed, Source(DEFAULT.rank, "--reload")
+        for name, value in RELOAD_DEFAULTS.items():
+            if sources[name] is DEFAULT:
+                values[name], sources[name] = value, Source(DEFAULT.rank, "--reload")
+        return tuple(notices)
+
     def _addresses(self, values: dict[str, Any], sources: dict[str, Source]) -> tuple[Address, ...]:
         """Where to listen, from the strongest of the sources that say something about it; others are forgotten."""
         ranks = {
@@ -488,6 +538,13 @@ class Config:
             raise ConfigError(
                 f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"
                 " process; say --workers 1, or leave it out"
+            )
+        if values["reload"] and not values["supervisor"]:
+            raise ConfigError(f"{text('reload')}: is done by the master, and with --no-supervisor there is none")
+        if values["reload"] and values["app"] is not None and not isinstance(values["app"], str):
+            raise ConfigError(
+                f"{text('reload')}: an application that is loaded already can't be loaded anew; name it,"
+                ' as in gateway.run("main:app", reload=True)'
             )
         if not values["supervisor"]:
             for name in ("pid", "health_bind", "control_socket", "drain_delay", "preload", "user", "group", "umask"):

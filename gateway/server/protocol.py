@@ -78,7 +78,7 @@ class Acceptor:
         self.context = contextvars.copy_context()
         self.high_water = service.limits.write_buffer or sys.maxsize
         self.make_transport = transport_class(backend.module("kernels.base"))
-        # Open connections: what has a `connection`, its `transport`, and `since`, when it was opened.
+        # Open connections: what has a `connection` and its `transport`.
         self.protocols: set[Any] = set() if poller is None else poller.transports
         # TLS connections of which nothing, or not the whole handshake, has arrived.
         self.handshakes: set[Handshake] = set()
@@ -102,7 +102,6 @@ class Acceptor:
     def accepted_by_poller(self, transport: Any, client: Peer, server: Peer) -> None:
         """Make a connection of a poller's new transport."""
         connection = self.make_connection(self.service, transport, client, server, self.scheme)
-        transport.since = self.service.clock.time
         transport.open(connection)
 
     def open(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -148,7 +147,7 @@ class Acceptor:
 class Protocol(asyncio.Protocol):
     """What the asyncio transport calls. `data_received` is the connection's own method."""
 
-    __slots__ = ("acceptor", "connection", "data_received", "since", "transport")
+    __slots__ = ("acceptor", "connection", "data_received", "transport")
 
     def __init__(self, acceptor: Acceptor, client: Peer, server: Peer) -> None:
         self.acceptor = acceptor
@@ -156,7 +155,6 @@ class Protocol(asyncio.Protocol):
             acceptor.loop, acceptor.context, acceptor.high_water, acceptor.sendfile
         )
         self.connection = acceptor.make_connection(acceptor.service, self.transport, client, server, acceptor.scheme)
-        self.since = acceptor.service.clock.time
         # Before the asyncio transport sees this protocol: uvloop's looks the method up once.
         self.data_received = self.connection.feed  # type: ignore[method-assign]
 

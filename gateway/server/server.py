@@ -114,6 +114,8 @@ class Server:
             config = config.replace(**options)
         if config.workers > 1 and not listeners:
             raise ConfigError("workers: a Server is one process; gateway.run and the command line start several")
+        if config.reload and not listeners:
+            raise ConfigError("reload: a Server serves what it was given; gateway.run and the command line reload")
         self.config = config
         self.sockets = tuple(sockets)
         self.supervised = bool(listeners)
@@ -136,6 +138,7 @@ class Server:
         self._owns_loggers = loggers is None
         self._watchdog = watchdog
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: Drain | None = None
         self._lifespan: Lifespan | None = None
         self._access_log: AccessLog | None = None
         self._signals: Signals | None = None
@@ -148,6 +151,7 @@ class Server:
         self._asked = asyncio.Event()
         self._at_once = asyncio.Event()
         self._leave_queue = False
+        self._keep_idle = False
         self._stop_task: asyncio.Task[None] | None = None
 
     # For the program around it
@@ -228,13 +232,15 @@ class Server:
         if self.service is not None:
             self.service.draining = True
 
-    def retire(self) -> None:
+    def retire(self, keep_idle: bool = True) -> None:
         """Have it stop, on its loop; other processes accept at the same sockets and go on doing so.
 
         They get what waits to be accepted, and clients of idle connections are not surprised: these get one more
-        response, which says that the connection closes, or stay until they have been idle for too long.
+        response, which says that the connection closes, or stay until they have been idle for too long. Not so without
+        `keep_idle`: they are closed.
         """
         self._leave_queue = True
+        self._keep_idle = keep_idle
         self._ask(None)
 
     async def __aenter__(self) -> Server:
@@ -436,6 +442,9 @@ class Server:
             self._at_once.set()
             if self._watchdog is not None:
                 self._watchdog.arm(EXIT_TIME)
+        if self._drain is not None:
+            # Nobody takes over any more.
+            self._drain.keep_idle = False
         self._ask(None)
 
     def _ask(self, grace: float | None) -> None:
@@ -466,7 +475,7 @@ class Server:
         if self.share is not None:
             self.share.leave()
         try:
-            await self._drain().run(grace)
+            await self._begin_drain().run(grace)
             if self._lifespan is not None and not self._at_once.is_set():
                 await self._unless_at_once(self._lifespan.shutdown())
         except Exception:
@@ -479,17 +488,19 @@ class Server:
                 self.loggers.close()
             self._finished.set_result(None)
 
-    def _drain(self) -> Drain:
+    def _begin_drain(self) -> Drain:
         assert self.acceptor is not None
-        return Drain(
+        self._drain = Drain(
             self.listeners,
             self.acceptor,
             self.service,
             self.pool,
             self._at_once,
             leave_queue=self._leave_queue,
+            keep_idle=self._keep_idle,
             log=self.log,
         )
+        return self._drain
 
     async def _unless_at_once(self, coroutine: Any) -> None:
         """Run `coroutine`, and cancel it when it has to go fast."""

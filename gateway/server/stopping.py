@@ -1,11 +1,16 @@
 """Drain: how a server takes leave of its clients.
 
 What the kernel has queued is accepted and the listeners are closed; idle connections are closed; exchanges finish with
-"Connection: close" until the grace period is over; the rest is cut off, and the log says what it was. Nothing here
-waits without a bound.
+"Connection: close" until the grace period is over; the rest is cut off, and the log says what it was. Applications are
+told to end event streams (`http.disconnect`), and WebSockets close with 1012. Nothing here waits without a bound.
 
-Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs, and idle connections are
-not closed at once: a client may just be sending its next request on one. It is answered, with "Connection: close".
+A request that has reached us is answered: no connection is closed on which anything has arrived. One that was opened,
+or had its last response, a moment ago is not idle: a client in full swing sends the next request any minute, and is
+told with the answer to it. (RFC 9112 9.5 leaves it to clients to try again what crosses a close.)
+
+Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs. With `keep_idle`, idle
+connections are not closed at once: a client may just be sending its next request on one. It is answered, with
+"Connection: close".
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import select
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +29,11 @@ from .protocol import Acceptor, Protocol
 POLL = 0.02
 """Seconds between two looks at what is still running, while stopping."""
 
-FRESH = 1.0
-"""Seconds in which a new connection's first request may be on its way when we stop: it is still served."""
+HANDSHAKE = 1.0
+"""Seconds in which a TLS handshake may be on its way when we stop."""
+
+POLLED = 256
+"""Connections that are looked at, and then told to end, at a time: little time passes in between."""
 
 LINGER = 1.0
 """Seconds that connections which only wait for the client to close get, while stopping."""
@@ -48,6 +57,7 @@ class Drain:
         at_once: asyncio.Event,
         *,
         leave_queue: bool = False,
+        keep_idle: bool = False,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -56,6 +66,7 @@ class Drain:
         self.pool = pool
         self.at_once = at_once
         self.leave_queue = leave_queue
+        self.keep_idle = keep_idle
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -76,8 +87,8 @@ class Drain:
         while True:
             now = time.monotonic()
             over = now >= end or self.at_once.is_set()
-            self._tell_connections(now, over)
-            if now >= begin + FRESH:
+            self._tell_connections(over)
+            if now >= begin + HANDSHAKE:
                 self.acceptor.close_handshakes()
             if over or not self._running():
                 break
@@ -88,17 +99,27 @@ class Drain:
             await self._pause(POLL)
         await self._cut_off(grace)
 
-    def _tell_connections(self, now: float, all_of_them: bool) -> None:
+    def _tell_connections(self, all_of_them: bool) -> None:
         """Tell connections to end, each once; those from which a request is expected are given the time."""
+        waiting = []
         for protocol in tuple(self.acceptor.protocols):
             connection = protocol.connection
-            fresh = now - protocol.since < FRESH and connection.fresh()
-            # Between two requests: the next one may be on its way.
-            idle = self.leave_queue and not connection.describe() and not connection.lingering()
-            if protocol in self._told or ((fresh or idle) and not all_of_them):
+            if protocol in self._told:
                 continue
-            self._told.add(protocol)
-            connection.shutdown()
+            if all_of_them or connection.describe() or connection.lingering():
+                self._tell(protocol)
+            elif not (self.keep_idle or connection.fresh()):
+                waiting.append(protocol)
+        for index in range(0, len(waiting), POLLED):
+            some = waiting[index : index + POLLED]
+            arrived = with_input([protocol.transport.descriptor() for protocol in some])
+            for protocol in some:
+                if protocol.transport.descriptor() not in arrived:
+                    self._tell(protocol)
+
+    def _tell(self, protocol: Protocol) -> None:
+        self._told.add(protocol)
+        protocol.connection.shutdown()
 
     def _running(self) -> bool:
         """Whether there is anything to wait for."""
@@ -154,3 +175,14 @@ class Drain:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.at_once.wait()
+
+
+def with_input(descriptors: Sequence[int]) -> set[int]:
+    """Those of some sockets at which something has arrived that was not received yet."""
+    if not hasattr(select, "poll"):
+        return set()
+    poll = select.poll()
+    for number in descriptors:
+        if number >= 0:
+            poll.register(number, select.POLLIN)
+    return {number for number, events in poll.poll(0) if events & select.POLLIN}

@@ -85,6 +85,11 @@ def transport_class(base: Any) -> Any:
             self.connection = protocol.connection
             transport.set_write_buffer_limits(self.high_water)
 
+        def descriptor(self) -> int:
+            """The socket's descriptor, below 0 once closed."""
+            sock = self.transport.get_extra_info("socket")
+            return -1 if sock is None else int(sock.fileno())
+
         def detach(self) -> None:
             """The connection is lost."""
             if self.file is not None:

@@ -1,4 +1,4 @@
-"""From the master's child to a worker: letting go of what is the master's."""
+"""From the master's child to a process of its own: letting go of what is the master's."""
 
 from __future__ import annotations
 
@@ -41,19 +41,8 @@ def become_worker(
     try:
         master.titles.be("worker")
         hook_worker.pid = os.getpid()
-        master.signals.leave()
-        master.selector.close()
-        if master.health is not None:
-            master.health.leave()
-        if master.control is not None:
-            master.control.leave()
-        master.succession.leave()
-        for child in master.children.values():
-            child.leave()
-        listeners = generation.sockets.leave()
-        for other in master.generations.growing:
-            other.sockets.leave()
-            other.sockets.close(generation.sockets)
+        let_go(master, generation)
+        listeners = generation.sockets.listeners
         if generation.environ is not None:
             os.environ.clear()
             os.environ.update(generation.environ)
@@ -71,7 +60,17 @@ def become_worker(
             master.identity.take()
             master.parent_death.follow()
 
-        worker = Worker(generation.config, listeners, share, channel, loggers, master.loaded, arbiter, hook_worker)
+        worker = Worker(
+            generation.config,
+            listeners,
+            share,
+            channel,
+            loggers,
+            master.loaded,
+            arbiter,
+            hook_worker,
+            generation.failure,
+        )
         code = worker.run(begin)
     except Terminated:
         code = EXIT_OK
@@ -81,3 +80,22 @@ def become_worker(
     except BaseException:
         traceback.print_exc()
     raise WorkerProcess(code)
+
+
+def let_go(master: Master, generation: Generation | None = None) -> None:
+    """In a new process: close what is the master's, but for the sockets of `generation`."""
+    master.signals.leave()
+    master.selector.close()
+    if master.health is not None:
+        master.health.leave()
+    if master.control is not None:
+        master.control.leave()
+    master.succession.leave()
+    if master.development is not None:
+        master.development.leave()
+    for child in master.children.values():
+        child.leave()
+    for other in master.generations.growing:
+        other.sockets.leave()
+        if other is not generation:
+            other.sockets.close(*([generation.sockets] if generation is not None else ()))

@@ -101,6 +101,14 @@ class Child:
         else:
             self.stop(signal.SIGTERM, seconds)
 
+    def make_way(self) -> None:
+        """As `retire`, but without a last answer on idle connections: whoever comes next is to have them all."""
+        if self.state == READY:
+            self.channel.send(make_way=True)
+            self._leave(None)
+        else:
+            self.stop(signal.SIGTERM, QUICK)
+
     def stop(self, number: int, seconds: float | None = None) -> None:
         """Have it end by the signal `number`; `seconds` as for `retire`."""
         self.signal(number)

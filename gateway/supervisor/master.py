@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,13 +34,14 @@ from gateway.tracebacks import describe_cause
 from .backoff import Backoff
 from .birth import become_worker
 from .channel import Channel
-from .child import BOOTING, QUICK, READY, Child
+from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .control import Control
 from .death import MemoryEvents, describe
+from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
-from .logs import Logs
+from .logs import Logs, flush_streams
 from .orders import Orders
 from .parent import ParentDeath
 from .pidfile import PidFile
@@ -56,6 +56,9 @@ from .worker import WorkerProcess
 
 TICK = 1.0
 """Seconds between two looks at everything, at most."""
+
+BOOTING_TIME = 1.0
+"""Seconds for which those that serve go on at a stop, until those that were booting have gone."""
 
 Reread = Callable[[], tuple[Config, dict[str, str]]]
 """Gives the configuration as it is now, and the environment that goes with it. Raises ConfigError."""
@@ -99,10 +102,15 @@ class Master:
         """Those that were completed."""
         self.reload_problem = self.reload_trace = ""
         """What the last reload failed by, if it did, and the traceback."""
+        self.stop_by: int = signal.SIGTERM
+        """The signal that stops workers."""
+        self.booting_until = 0.0
+        """Until when a stop waits for workers that were booting."""
         self.health: Health | None = None
         self.control: Control | None = None
         self.notifier = Notifier(os.environ)
         self.succession = Succession(self)
+        self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.loaded: LoadedApp | None = None
         """The application, with --preload."""
@@ -147,6 +155,8 @@ class Master:
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
         choose("http1.connection", "io.poller")
+        if self.development is not None:
+            self.development.start()
         handover = self.succession.handover
         if self.pid_file is not None and handover is None:
             self.pid_file.write()
@@ -185,6 +195,8 @@ class Master:
             self.health.close()
         if self.control is not None:
             self.control.close()
+        if self.development is not None:
+            self.development.close()
         if self.pid_file is not None:
             self.pid_file.remove()
         tell(self.log, self.config.hooks, "on_exit", self.arbiter)
@@ -220,6 +232,8 @@ class Master:
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
             self.stop(signal.SIGTERM)
+        if self.stopping and not self.succession.complete:
+            self._stop_serving(now)
         self.succession.check(now)
         self._settle(now)
         if not self.succession.complete:
@@ -240,6 +254,10 @@ class Master:
             times.append(self.stop_at)
         if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
             times.append(deadline)
+        if self.stopping and self.booting_until > now:
+            times.append(self.booting_until)
+        if self.development is not None and self.development.wait_until > now:
+            times.append(self.development.wait_until)
         if self.notifier.watchdog_interval:
             times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
@@ -257,6 +275,8 @@ class Master:
             if generation is self.generations.coming:
                 allowed = boots_at_once(wanted, self.generations, len(ready))
                 missing = min(missing, allowed - (len(members) - len(ready)))
+                if self.development is not None and self.development.holds(now):
+                    missing = 0
             elif now < self.backoff.until:
                 missing = 0
             for _ in range(missing):
@@ -282,8 +302,9 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
-        self.reload_problem = ""
-        self.config = coming.config
+        self.reload_problem = coming.failure.message if coming.failure is not None else ""
+        if coming.failure is None:
+            self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
             for listener in coming.sockets.listeners:
@@ -294,7 +315,8 @@ class Master:
         self.reloads += 1
         previous.sockets.close(coming.sockets)
         self.notifier.ready(self.state().reason)
-        self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
+        if coming.failure is None:
+            self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
         self.logs.move(self.config.log)
         for child in self.children.values():
             if child.generation is not coming and child.state in (BOOTING, READY):
@@ -326,23 +348,27 @@ class Master:
             trace = describe_cause(error.__cause__ or error)
             self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
             return False
-        row = self.board.take()
-        ours, theirs = Channel.pair()
         stacks = self.control.open_stacks() if self.control is not None else None
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        flush_streams()
+        ends: list[Channel] = []
+        row = -1
         with self.signals.held():
             try:
+                row = self.board.take()
+                ends += Channel.pair()
                 pid = os.fork()
-            except OSError as error:
-                ours.close()
-                theirs.close()
+            except (OSError, RuntimeError) as error:
+                for end in ends:
+                    end.close()
+                if row >= 0:
+                    self.board.free(row)
                 if stacks is not None:
                     stacks.close()
-                self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
-                self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
+                reason = getattr(error, "strerror", None) or error
+                self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
                 return False
+            ours, theirs = ends
             if pid == 0:
                 ours.close()
                 become_worker(self, generation, row, theirs, hook_worker, stacks)
@@ -390,6 +416,8 @@ class Master:
                     child.failure = failure
                 case {"answer": dict(answer)} if self.control is not None:
                     self.control.commands.answered(child, answer)
+                case {"files": dict(files)} if self.development is not None:
+                    self.development.watch(files)
 
     def _booted(self, child: Child, description: str) -> None:
         if child.state != BOOTING:
@@ -397,7 +425,10 @@ class Master:
         first = not any(other.state == READY for other in self.children.values())
         child.booted()
         self.backoff.succeeded()
-        if first and self.generations.current is None:
+        if self.stop_at is not None:
+            child.channel.send(leave=True)
+        current = self.generations.current
+        if first and child.generation.failure is None and (current is None or current.failure is not None):
             self.log.info("%s", description)
         self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
 
@@ -457,7 +488,10 @@ class Master:
             self.log.error("%s can't start: %s; trying again in %g s", who, message, delay)
             self.logs.show(trace)
             return
-        if self.generations.current is not None:
+        if self.development is not None and generation.failure is None:
+            self.development.failed(message, trace)
+            return
+        if self.generations.current is not None and generation.failure is None:
             self._abandon()
             self._reload_failed(message, trace)
             return
@@ -470,6 +504,9 @@ class Master:
         self.stop(signal.SIGTERM)
 
     def _reload_failed(self, reason: object, trace: str) -> None:
+        if self.development is not None:
+            self.development.failed(str(reason), trace)
+            return
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
         self.logs.show(trace)
         self.reload_problem, self.reload_trace = str(reason), trace
@@ -502,12 +539,29 @@ class Master:
                 generation.sockets.close()
         self.stopping = True
         self.stop_at = None
+        self.stop_by = number
+        self.booting_until = time.monotonic() + BOOTING_TIME
         for child in self.children.values():
-            quick = number == signal.SIGQUIT or child.state == BOOTING
-            child.stop(number, QUICK if quick else None)
+            if number == signal.SIGQUIT or child.state != READY:
+                child.stop(number, None if number != signal.SIGQUIT and child.state == LEAVING else QUICK)
+        self._stop_serving(time.monotonic())
+
+    def _stop_serving(self, now: float) -> None:
+        """Stop those that serve, once those that don't have gone.
+
+        Who boots has the sockets open: what arrived there after the last that accepts has left would be reset.
+        """
+        if now < self.booting_until and any(child.lifetime is None for child in self.children.values()):
+            return
+        for child in self.children.values():
+            if child.state == READY:
+                child.stop(self.stop_by)
 
     def scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""
+        if self.development is not None:
+            self.log.warning("One worker, no more and no less, with --reload")
+            return
         for generation in self.generations.growing:
             generation.wanted = max(1, generation.wanted + change)
             self.log.info("Workers wanted: %d", generation.wanted)
@@ -529,13 +583,13 @@ class Master:
         self.notifier.reloading()
         environ: dict[str, str] | None = None
         config = self.config
-        current = self.generations.current or self.generations.coming
+        others = [generation.sockets for generation in self.generations.growing]
         try:
             if self.reread is not None:
                 config, environ = self.reread()
                 for warning in config.warnings:
                     self.log.warning("%s", warning)
-            sockets = Sockets(config.listen, current.sockets if current is not None else None)
+            sockets = Sockets(config.listen, others)
         except (ConfigError, BindError) as error:
             self._reload_failed(error, "")
             return
@@ -544,24 +598,33 @@ class Master:
             call(config.hooks, "on_reload", self.arbiter)
         except AppLoadError as error:
             self.arbiter.cfg = cfg
-            sockets.close(current.sockets if current is not None else None)
+            sockets.close(*others)
             self._reload_failed(error, describe_cause(error.__cause__ or error))
             return
+        self.replace_coming(Generation(config, sockets, environ))
+        if self.development is not None:
+            self.development.follow(config.development)
+        else:
+            self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+
+    def replace_coming(self, generation: Generation) -> None:
+        """Have `generation` take over once it is ready, and nothing come of one that was on its way."""
         if self.generations.coming is not None:
-            self._abandon(sockets)
+            self._abandon(generation.sockets)
         self.paused = False
-        self.generations.begin(Generation(config, sockets, environ))
+        self.generations.begin(generation)
         self._tell_number()
-        self.log.info("Reloading: starting new workers; those there are go on until the new ones are ready")
+        if self.development is not None:
+            self.development.make_way()
 
     def _abandon(self, successor: Sockets | None = None) -> None:
-        """Give up the coming generation; `successor` has the sockets that stay."""
+        """Give up the coming generation; sockets that `successor` has stay, too."""
         abandoned = self.generations.abandon()
         if abandoned is None:
             return
         current = self.generations.current
-        keep = successor or (current.sockets if current is not None else None)
-        abandoned.sockets.close(keep)
+        stay = [] if current is None else [current.sockets]
+        abandoned.sockets.close(*stay, *([] if successor is None else [successor]))
         for child in self.children.values():
             if child.generation is abandoned:
                 child.retire(None if child.state == READY else QUICK)

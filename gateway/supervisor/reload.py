@@ -18,16 +18,27 @@ import os
 
 from gateway.config.settings import Config
 
+from .failure import Failure
 from .sockets import Sockets
 
 
 class Generation:
-    """What workers of one generation are made of: configuration, sockets, and environment (None: the master's)."""
+    """What workers of one generation are made of: configuration, sockets, and environment (None: the master's).
 
-    def __init__(self, config: Config, sockets: Sockets, environ: dict[str, str] | None = None) -> None:
+    With a `failure` they serve that, in place of the application.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sockets: Sockets,
+        environ: dict[str, str] | None = None,
+        failure: Failure | None = None,
+    ) -> None:
         self.config = config
         self.sockets = sockets
         self.environ = environ
+        self.failure = failure
         self.number = 0
         """The first is 1."""
         self.wanted = config.processes.workers

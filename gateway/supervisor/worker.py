@@ -29,9 +29,15 @@ from gateway.server.share import Share
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
+from .changes import MESSAGE_FILES, Selection, Stamp
 from .channel import Channel, cut, fit
+from .failure import Failure, FailurePage
 from .hooks import Arbiter, call
+from .modules import LoadedFiles, files_in, forget
 from .signals import ignore
+
+LOOK = 1.0
+"""Seconds between two looks at what has been loaded, with --reload."""
 
 ORPHAN_TIME = 1.0
 """Seconds for what is running to finish when the master is gone."""
@@ -49,7 +55,8 @@ class Worker:
     """One worker, in its own process. Signals must be blocked until `run`.
 
     `loggers` are the master's, or None where the configuration wants others. `app` is the application, where the master
-    has loaded it. `arbiter` and `hook_worker` are what hooks know the master and this process as.
+    has loaded it. `arbiter` and `hook_worker` are what hooks know the master and this process as. With a `failure`
+    that is served, in place of the application.
     """
 
     def __init__(
@@ -62,7 +69,11 @@ class Worker:
         app: LoadedApp | None,
         arbiter: Arbiter,
         hook_worker: HookWorker,
+        failure: Failure | None = None,
     ) -> None:
+        self.page = FailurePage(failure) if failure is not None else None
+        if self.page is not None:
+            app = self.page.loaded
         self.config = config
         self.listeners = listeners
         self.share = share
@@ -72,6 +83,7 @@ class Worker:
         self.channel = channel
         self.ready = False
         self.server: Server | None = None
+        self.loaded: LoadedFiles | None = None
         self._given_loggers = loggers
         self.log = logging.getLogger(log.ERROR_LOGGER)
 
@@ -101,6 +113,9 @@ class Worker:
         enable_stack_dumps(self.loggers)
         try:
             self._take_signals()
+            if self.config.development.reload:
+                forget(Selection.of(self.config.development))
+                self.loaded = LoadedFiles()
             factory = loop_factory(self.config.asgi.loop)
             self.server = Server(
                 self.app,
@@ -139,6 +154,7 @@ class Worker:
             await server.wait_started()
             self.hook_worker.booted = True
             self.ready = self.channel.send(ready=server.describe())
+            self._tell_files(loop)
         finally:
             # What made the start fail comes from here as well.
             await serving
@@ -161,6 +177,10 @@ class Worker:
             match message:
                 case {"ask": {"number": int(number), "what": str(what)}}:
                     self.channel.send(answer={"number": number, **self._answer(server, what)})
+            if message.get("make_way"):
+                if self.page is not None:
+                    self.page.superseded.set()
+                server.retire(keep_idle=False)
 
     def _answer(self, server: Server, question: str) -> dict[str, Any]:
         """What the control socket's clients want to know."""
@@ -169,6 +189,18 @@ class Worker:
             self.log.info("What each thread and task does, as asked:\n%s", text.rstrip())
             return {"stacks": fit(text)}
         return insight.report(server)
+
+    def _tell_files(self, loop: asyncio.AbstractEventLoop) -> None:
+        """With --reload: have files watched that modules were loaded from, now and later."""
+        if self.loaded is None:
+            return
+        self._send_files(self.loaded.fresh())
+        loop.call_later(LOOK, self._tell_files, loop)
+
+    def _send_files(self, files: dict[str, Stamp | None]) -> None:
+        paths = sorted(files)
+        for index in range(0, len(paths), MESSAGE_FILES):
+            self.channel.send(files={path: files[path] for path in paths[index : index + MESSAGE_FILES]})
 
     def _fail(self, error: Exception) -> int:
         """Say why there is no worker. Returns its exit code."""
@@ -186,6 +218,8 @@ class Worker:
             case _:
                 code = EXIT_BOOT
                 trace = describe_cause(error)
+        if self.loaded is not None:
+            self._send_files({**self.loaded.fresh(), **files_in(error.__cause__ or error)})
         self.channel.send(failed={"code": code, "message": cut(str(error)), "traceback": cut(trace)})
         return code if code in (EXIT_USAGE, EXIT_APP_LOAD) else EXIT_BOOT
 

@@ -480,6 +480,16 @@ async def awaited_later(x: Exchange) -> None:
     await x.part(message.get("body", b""), more=False)
 
 
+async def events(x: Exchange) -> None:
+    """An event stream that says farewell when it is told to end."""
+    await x.body()
+    await x.start(headers=[(b"content-type", b"text/event-stream")])
+    await x.part(b"data: hello\n\n")
+    report("waiting")
+    await x.disconnect()
+    await x.part(b"data: bye\n\n")
+
+
 async def concurrent_receive(x: Exchange) -> None:
     """A second task watches for the client while the first one sends: what Starlette does."""
     await x.body()
@@ -624,6 +634,7 @@ TARGETS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "/big": big,
     "/scope": scope_json,
     "/first-receive": first_receive,
+    "/events": events,
     "/until-disconnect": until_disconnect,
     "/send-after-disconnect": send_after_disconnect,
     "/early": early,

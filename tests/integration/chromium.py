@@ -24,6 +24,10 @@ PATIENCE = 3 * WAIT
 """Seconds until the browser runs; it is a large program."""
 
 
+class Navigated(AssertionError):
+    """The page was replaced while it was asked."""
+
+
 class Browser:
     """One browser with one page; a context manager. Skips the test where there is no Chromium."""
 
@@ -100,6 +104,8 @@ class Browser:
         while True:
             answer = json.loads(self.devtools.recv(PATIENCE))
             if answer.get("id") == number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise Navigated(answer)
                 assert "error" not in answer, answer
                 return answer["result"]
             self._event(answer)
@@ -127,12 +133,14 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, timeout: float = WAIT) -> Any:
-        """Wait until the expression is true. Returns its value."""
+        """Wait until the expression is true, on this page or on one that follows it. Returns its value."""
         end = time.monotonic() + timeout
-        while not (value := self.evaluate(expression)):
-            assert time.monotonic() < end, f"not within {timeout} s: {expression}; {self.problems}"
-            self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)))")
-        return value
+        while True:
+            with contextlib.suppress(Navigated):
+                if value := self.evaluate(expression):
+                    return value
+                assert time.monotonic() < end, f"not within {timeout} s: {expression}; {self.problems}"
+                self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)))")
 
     def screenshot(self, path: Path) -> None:
         """Of the whole page."""

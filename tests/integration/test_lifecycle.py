@@ -170,6 +170,55 @@ def test_request_that_follows_its_connection_late_is_served(target: str) -> None
         assert server.wait() == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--io=asyncio"]])
+def test_connection_in_use_gets_one_more_response(target: str, options: list[str]) -> None:
+    with Server(target, *options) as server, server.connect() as client:
+        client.send(HELLO)
+        assert "close" not in client.response().connection
+        server.signal(signal.SIGTERM)
+        server.wait_for_line("Shutting down$")
+        client.send(HELLO)
+        response = client.response()
+        assert response.status == 200
+        assert "close" in response.connection
+        client.expect_end()
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--io=asyncio"]])
+def test_requests_that_have_arrived_are_answered(target: str, options: list[str]) -> None:
+    """On connections that were idle for a while, which close when there is nothing on them."""
+    with Server(target, "--keep-alive=60", *options) as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(300)]
+        for client in clients:
+            client.send(HELLO)
+        for client in clients:
+            client.response()
+        time.sleep(1.5)
+        os.kill(server.worker_pid, signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        for client in clients[:200]:
+            client.send(HELLO)
+        os.kill(server.worker_pid, signal.SIGCONT)
+        for client in clients[:200]:
+            assert client.response().status == 200
+        for client in clients:
+            client.expect_end()
+        assert server.wait() == 0
+
+
+def test_event_stream_is_told_to_end() -> None:
+    with Server("asgi_apps:probe", "--graceful-timeout=60") as server, ExitStack() as stack:
+        client = running(server, stack, request("GET", "/events"))
+        begin = time.monotonic()
+        server.signal(signal.SIGTERM)
+        response = client.response()
+        assert response.body.endswith(b"data: bye\n\n")
+        assert server.wait() == 0
+        assert time.monotonic() - begin < 30
+        assert "Cut off" not in server.log
+
+
 def test_work_after_the_response_finishes_too() -> None:
     with Server(PROBES["asgi"]) as server:
         assert server.get("/background?name=work").body == b"accepted"

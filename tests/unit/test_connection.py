@@ -432,6 +432,63 @@ def test_disconnect_is_told_after_the_end_of_input(build: Any) -> None:
     run(main)
 
 
+class Events:
+    """An application with an event stream that goes on until it is told to end; `late` begins it only then."""
+
+    def __init__(self, media: bytes = b"text/event-stream; charset=utf-8", late: bool = False) -> None:
+        self.media = media
+        self.late = asyncio.Event()
+        if not late:
+            self.late.set()
+        self.told = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await self.late.wait()
+        await send(start(200, (b"content-type", self.media)))
+        await send(body(b"data: 1\n\n", more=True))
+        assert (await receive())["type"] == "http.disconnect"
+        self.told = True
+        await send(body(b"data: bye\n\n", more=True))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_event_stream_is_told_to_end_when_the_server_leaves(build: Any, late: bool) -> None:
+    async def main() -> None:
+        app = Events(late=late)
+        log, lines = recording_logger()
+        wire = Wire(build, app, log=log)
+        await wire.feed(GET)
+        await wire.advance(3)
+        assert not app.told
+        wire.connection.shutdown()
+        if late:
+            app.late.set()
+            await wire.turns()
+            await wire.advance(0.5)
+        await wire.turns()
+        assert app.told
+        # It says farewell, and its end is the response's.
+        assert wire.take().endswith(b"data: bye\n\n\r\n0\r\n\r\n")
+        assert "shutdown_write" in wire.events or "close" in wire.events
+        assert lines == []
+
+    run(main)
+
+
+def test_other_streams_are_not_told_when_the_server_leaves(build: Any) -> None:
+    async def main() -> None:
+        app = Events(media=b"text/html")
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        wire.connection.shutdown()
+        await wire.advance(3)
+        assert not app.told
+        assert wire.events == []
+
+    run(main)
+
+
 def test_truncated_upload_reaches_the_application_as_a_disconnect(build: Any) -> None:
     async def main() -> None:
         app = Reader()

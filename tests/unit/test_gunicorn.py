@@ -276,6 +276,14 @@ def test_settings_are_taken_when_there_is_an_option(name, option, line, expected
         assert option not in found_in("umask = 0").given
 
 
+def test_reload_is_taken():
+    lines = ("threads = 8", "reload = True", "reload_engine = 'inotify'", "reload_extra_files = ['a.yml', 'templates/*.html']")
+    config = configure("\n".join(lines))
+    assert config.warnings == config.notices == ()
+    assert (config.reload, config.reload_engine) == (True, "inotify")
+    assert config.reload_include == ("a.yml", "templates/*.html")
+
+
 def test_one_large_field():
     config = configure("limit_request_field_size = 131072")
     assert (config.limit_request_field_size, config.limit_request_fields_size) == (131072, 131072)

@@ -59,7 +59,7 @@ def test_sections_have_the_names_of_options():
     names = {option.name for option in OPTIONS}
     classes = [value for value in vars(settings).values() if isinstance(value, type)]
     sections = [cls for cls in classes if cls.__module__ == settings.__name__ and cls.__name__.endswith("Settings")]
-    assert len(sections) == 9
+    assert len(sections) == 10
     for section in sections:
         assert set(section._fields) - {"addresses"} <= names
 
@@ -303,3 +303,43 @@ def test_unknown_worker_class():
 
 def test_without_proxy_headers_nobody_is_trusted():
     assert Config(proxy_headers=False, forwarded_allow_ips="*").forwarded.trusted == ()
+
+
+# -- Reload
+
+
+def test_reload_is_one_worker_that_is_given_time_in_a_debugger_and_takes_none_to_end():
+    config = Config("main:app", reload=True)
+    assert (config.workers, config.timeout, config.graceful_timeout, config.notices) == (1, 0.0, 3.0, ())
+    assert config.source("timeout").text == "--reload"
+    config = Config("main:app", reload=True, timeout=5, graceful_timeout="7s")
+    assert (config.timeout, config.graceful_timeout) == (5.0, 7.0)
+    assert config.replace(reload=False).graceful_timeout == 7.0
+    assert Config("main:app", reload=True).replace(reload=False).timeout == 30.0
+
+
+def test_what_has_no_effect_with_reload_is_said():
+    config = Config("main:app", reload=True, workers=4, preload=True)
+    assert (config.workers, config.preload) == (1, False)
+    assert [text.partition(" ")[0] for text in config.notices] == ["keyword", "keyword"]
+    assert all("has no effect with --reload" in text for text in config.notices)
+
+
+def test_reload_takes_uvicorns_names_and_several_values():
+    config = Config("main:app", reload=True, reload_dirs=["a", "b"], reload_includes="*.html,*.css", reload_excludes=["x"])
+    section = config.development
+    assert (section.reload_dir, section.reload_include, section.reload_exclude) == (("a", "b"), ("*.html", "*.css"), ("x",))
+    assert section.reload_delay == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"app": "main:app", "supervisor": False}, "is done by the master"),
+        ({"app": print}, 'as in gateway.run("main:app", reload=True)'),
+    ],
+)
+def test_where_nothing_can_be_loaded_anew(options, message):
+    with pytest.raises(ConfigError, match="keyword reload") as caught:
+        Config(reload=True, **options)
+    assert message in str(caught.value)

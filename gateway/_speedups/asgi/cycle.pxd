@@ -1,7 +1,7 @@
 from gateway._speedups.asgi.scope cimport base_scope, http_extensions, http_scope
 from gateway._speedups.asgi.websocket cimport WebSocketCycle, websocket_scope
 from gateway._speedups.http.fields cimport response_block, trailer_block
-from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.http.stream cimport HTTPStream, has_no_end
 from gateway._speedups.http.websocket cimport WebSocketStream
 from gateway._speedups.kernels.base cimport Handler, Responder, Stream, bind
 from gateway._speedups.kernels.driver cimport Driver, Yield, copy_context, ready, task_options

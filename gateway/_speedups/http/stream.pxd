@@ -60,3 +60,7 @@ cdef class HTTPStream(Stream):
     cpdef int abort(self) except -1
     cdef int check_sending(self) except -1
     cdef int end_content(self, bytes data) except -1
+
+
+@cython.locals(media=bytes)
+cpdef bint has_no_end(HTTPStream stream) except -1

@@ -3,7 +3,7 @@ from gateway._speedups.http.framing cimport request_framing
 from gateway._speedups.http.limits cimport Limits, Timeouts
 from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text, status_line
-from gateway._speedups.http.stream cimport HTTPStream
+from gateway._speedups.http.stream cimport HTTPStream, has_no_end
 from gateway._speedups.http1.content cimport RequestContent
 from gateway._speedups.http1.output cimport ResponseOutput, total
 from gateway._speedups.http1.state cimport allowed
@@ -19,6 +19,7 @@ cdef int FRAMING_CHUNKED, FRAMING_CLOSE
 cdef int IDLE, HEAD, EXCHANGE, DRAIN, LINGER, CLOSED, SWITCHED, F_DATE, F_SERVER
 cdef int NEED_DATA, DONE, EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE
 cdef int PARSE_STEP, SEND_NOW_SIZE
+cdef double FRESH
 
 
 cdef class HTTP1Connection(Connection):
@@ -39,9 +40,9 @@ cdef class HTTP1Connection(Connection):
     cdef RequestContent content
     cdef ResponseOutput output
     cdef long long draining_left
-    cdef bint close_after, refused, last_request
+    cdef bint close_after, refused, ending, last_request
 
-    cdef double deadline, last_tick, half_close_at
+    cdef double deadline, idle_since, last_tick, half_close_at
     cdef bint peer_eof
     cdef long long linger_left
 
@@ -61,9 +62,13 @@ cdef class HTTP1Connection(Connection):
     @cython.locals(stream=HTTPStream, ends=bint)
     cpdef int file_sent(self, object error) except -1
     cpdef int resume(self) except -1
-    @cython.locals(stream=HTTPStream, elapsed=double)
+    @cython.locals(elapsed=double)
     cpdef int tick(self, double now) except -1
     cpdef int shutdown(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int end_endless(self) except -1
+    @cython.locals(stream=HTTPStream)
+    cdef int tell_peer_closed(self) except -1
     @cython.locals(stream=HTTPStream)
     cpdef int abort_requests(self) except -1
 

@@ -23,7 +23,6 @@ cdef class FileOutput:
 
 cdef class SocketTransport(Transport):
     cdef readonly Connection connection
-    cdef public double since
     cdef Hub _hub
     cdef Socket _socket
     cdef list _queue
@@ -33,6 +32,7 @@ cdef class SocketTransport(Transport):
     cdef unsigned int _watched
     cdef bint _much, _paused, _ended, _writing_paused, _shut, _closing, _doomed, _unsettled
 
+    cpdef int descriptor(self) except -9
     cpdef int attach(self, Connection connection) except -1
     cpdef int open(self, Connection connection) except -1
 

@@ -17,7 +17,7 @@ import stat
 from gateway.errors import ClientDisconnected, LocalProtocolError, caused_by_disconnect
 
 from ..http.fields import response_block, trailer_block
-from ..http.stream import HTTPStream
+from ..http.stream import HTTPStream, has_no_end
 from ..http.websocket import WebSocketStream
 from ..kernels.base import Handler, Responder, Stream, bind
 from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
@@ -213,7 +213,10 @@ class ASGICycle(Driver):
         self.handler.cycles.discard(self)
         log = self.handler.log
         if error is None:
-            if not stream.disconnected and not stream.response_complete:
+            if stream.peer_closed and not stream.disconnected and has_no_end(stream) and not stream.expect_trailers:
+                # It was asked to come to an end.
+                stream.send_body(b"", False)
+            elif not stream.disconnected and not stream.response_complete:
                 if stream.response_started:
                     log.error("ASGI callable returned without completing response.")
                 else:

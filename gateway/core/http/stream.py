@@ -20,6 +20,8 @@ from .framing import lacks_content, response_length
 from .service import Service
 from .status import error_text
 
+EVENT_STREAM = b"text/event-stream"
+
 
 class HTTPStream(Stream):
     """One request and its response.
@@ -371,3 +373,11 @@ class HTTPStream(Stream):
             self.response_complete = True
             self.connection.send_body(self, data, False)
         return 0
+
+
+def has_no_end(stream: HTTPStream) -> bool:
+    """Whether the response has begun and goes on until somebody has enough of it: an event stream (HTML, 9.2)."""
+    if stream.block is None or stream.response_length >= 0 or stream.response_complete:
+        return False
+    media = stream.block.get(b"content-type")
+    return media is not None and media.lower().startswith(EVENT_STREAM)

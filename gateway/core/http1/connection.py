@@ -19,7 +19,7 @@ from ..http.fields import check_request, head_error, response_block
 from ..http.framing import request_framing
 from ..http.service import Service, peer_name
 from ..http.status import error_text, status_line
-from ..http.stream import HTTPStream
+from ..http.stream import HTTPStream, has_no_end
 from ..kernels.base import Connection, Stream, Transport, monotonic
 from ..kernels.buffer import InputBuffer
 from ..kernels.fieldlines import PreviousFields
@@ -34,6 +34,8 @@ from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, SWITCHED, allowe
 SEND_NOW_SIZE = 32768
 # Bytes of an unfinished line that arrive before the head is looked at again.
 PARSE_STEP = 1024
+# Seconds after which a client that has sent nothing yet, or nothing more, is not expected to do so any minute.
+FRESH = 1.0
 
 
 class HTTP1Connection(Connection):
@@ -50,9 +52,11 @@ class HTTP1Connection(Connection):
         "deadline",
         "draining_left",
         "empty_lines",
+        "ending",
         "file_ends",
         "half_close_at",
         "head",
+        "idle_since",
         "last_request",
         "last_tick",
         "limits",
@@ -99,10 +103,13 @@ class HTTP1Connection(Connection):
         # Whether the connection ends with the current exchange; whether it ends with a request we did not understand.
         self.close_after = False
         self.refused = False
+        # Whether the server is leaving.
+        self.ending = False
         # Whether the client has said that it sends nothing after the current request.
         self.last_request = False
         # Monotonic seconds at which the peer must have got further; 0 for never.
         self.deadline = 0.0
+        self.idle_since = 0.0
         self.last_tick = service.clock.time
         self.half_close_at = 0.0
         self.peer_eof = False
@@ -120,6 +127,7 @@ class HTTP1Connection(Connection):
         """The transport is ready. Returns 0."""
         self.service.connections += 1
         self.last_tick = self.clock.time
+        self.idle_since = self.clock.time
         self.set_deadline(self.timeouts.head)
         limit = self.limits.connections
         if limit and self.service.connections > limit:
@@ -227,11 +235,9 @@ class HTTP1Connection(Connection):
                 self.check_upload(elapsed)
             if self.half_close_at and now >= self.half_close_at:
                 self.half_close_at = 0.0
-                stream = self.stream
-                if stream is not None:
-                    stream.peer_closed = True
-                    if stream.responder is not None:
-                        stream.responder.peer_closed()
+                self.tell_peer_closed()
+            elif self.ending:
+                self.end_endless()
             if self.stream is not None and self.stream.responder is not None:
                 self.stream.responder.tick(now)
         if self.deadline and now >= self.deadline:
@@ -241,9 +247,27 @@ class HTTP1Connection(Connection):
     def shutdown(self) -> int:
         """End gracefully: an idle connection at once, a busy one with its exchange. Returns 0."""
         self.close_after = True
+        self.ending = True
+        self.end_endless()
         if self.state == IDLE and self.input.available() == 0:
             # Not in stages: no response is on its way that the client could lose.
             self.close()
+        return 0
+
+    def end_endless(self) -> int:
+        """Tell the application to end a response that has no end of its own; it may go on sending. Returns 0."""
+        stream = self.stream
+        if stream is not None and not stream.peer_closed and has_no_end(stream):
+            self.tell_peer_closed()
+        return 0
+
+    def tell_peer_closed(self) -> int:
+        """Tell the application that nobody may be waiting for what it does. Returns 0."""
+        stream = self.stream
+        if stream is not None:
+            stream.peer_closed = True
+            if stream.responder is not None:
+                stream.responder.peer_closed()
         return 0
 
     def abort_requests(self) -> int:
@@ -255,8 +279,8 @@ class HTTP1Connection(Connection):
         return 0
 
     def fresh(self) -> bool:
-        """Whether it has not had a request yet."""
-        return self.requests == 0
+        """Whether a request may well be on its way: it was opened, or has had its last response, a moment ago."""
+        return self.state <= HEAD and self.clock.time - self.idle_since < FRESH
 
     def lingering(self) -> bool:
         """Whether its last byte is on its way, and it only waits for the peer to close."""
@@ -767,6 +791,7 @@ class HTTP1Connection(Connection):
         if self.close_after or (self.peer_eof and self.input.available() == 0):
             self.begin_close()
             return 0
+        self.idle_since = self.clock.time
         self.enter(IDLE)
         self.set_deadline(self.timeouts.keep_alive)
         if not self.running:

@@ -69,8 +69,7 @@ class FileOutput:
 class SocketTransport(Transport):
     """One connected, non-blocking socket, which is the transport's from now on.
 
-    `connection` is set by `attach`, and None again once it was told that it is lost. `since` is for the server: when
-    the connection was opened, in monotonic seconds.
+    `connection` is set by `attach`, and None again once it was told that it is lost.
     """
 
     __slots__ = (
@@ -92,12 +91,10 @@ class SocketTransport(Transport):
         "_watched",
         "_writing_paused",
         "connection",
-        "since",
     )
 
     def __init__(self, hub: Hub, socket: Socket) -> None:
         self.connection: Connection | None = None
-        self.since = 0.0
         if THREADS_SEND:
             self.threadsafe = True
         self._hub = hub
@@ -128,6 +125,10 @@ class SocketTransport(Transport):
     def transport(self) -> "SocketTransport":
         """Itself: where a server that keeps a protocol beside each transport looks for it."""
         return self
+
+    def descriptor(self) -> int:
+        """The socket's descriptor, below 0 once closed."""
+        return -1 if self._socket is None else self._socket.number
 
     def attach(self, connection: Connection) -> int:
         """Receive for `connection` from now on. Returns 0. Raises OSError when the system has no room for it."""

@@ -189,7 +189,7 @@ class Connection:
         raise NotImplementedError
 
     def fresh(self) -> bool:
-        """Whether it has not had a request yet."""
+        """Whether a request may well be on its way."""
         raise NotImplementedError
 
     def lingering(self) -> bool:

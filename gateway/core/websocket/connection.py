@@ -354,7 +354,7 @@ class WebSocketConnection(Connection):
         return 0
 
     def fresh(self) -> bool:
-        """It has had a request: that of its opening handshake."""
+        """No other request follows that of the opening handshake."""
         return False
 
     def lingering(self) -> bool:
