@@ -2,7 +2,7 @@
 
 Targets: ``module:attribute`` (dots allowed on both sides), ``module:factory()`` and ``module:factory("x", debug=True)``
 with literal arguments, and a bare ``module``, which means its ``application`` or ``app``. `load` also takes the
-application itself.
+application itself. Either may also be several applications in their places, a list of `Mount` or a `Mounts`.
 
 What an application speaks is read from its signature; it is never called to find out:
 
@@ -26,10 +26,11 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+from .config.mounts import Mount, is_mounts
 from .errors import AppLoadError, ConfigError
 
 Interface = Literal["wsgi", "asgi"]
@@ -53,6 +54,37 @@ class LoadedApp(NamedTuple):
     name: str
     """For people: the target, or the object's own name."""
 
+    @property
+    def applications(self) -> tuple[LoadedApp, ...]:
+        """Itself: as `LoadedMounts` has it."""
+        return (self,)
+
+
+class LoadedMount(NamedTuple):
+    """A mount, and its application."""
+
+    mount: Mount
+    app: LoadedApp
+
+
+class LoadedMounts(NamedTuple):
+    """Several applications in their places."""
+
+    mounts: tuple[LoadedMount, ...]
+
+    @property
+    def app(self) -> dict[str, Any]:
+        """The applications themselves, by their paths."""
+        return {mount.path: loaded.app for mount, loaded in self.mounts}
+
+    @property
+    def applications(self) -> tuple[LoadedApp, ...]:
+        """The applications, in the order they were given."""
+        return tuple(app for _, app in self.mounts)
+
+
+Loaded = LoadedApp | LoadedMounts
+
 
 def load(
     target: str | object,
@@ -61,15 +93,15 @@ def load(
     app_dir: str | None = None,
     interface: str = "auto",
     pythonpath: tuple[str, ...] = (),
-) -> LoadedApp:
-    """The application that `target` names, or is.
+) -> Loaded:
+    """The application that `target` names, or is; or the applications.
 
     `factory`: the target is called without arguments to get it. `app_dir` (default: the current directory) goes first
     on the import path, `pythonpath` after it; neither matters for an object. `interface` is auto, wsgi, asgi, asgi3 or
     asgi2.
 
     Raises AppLoadError; where the application's own code raised, that is its cause, and `show_traceback` is set. Raises
-    ConfigError when `app_dir` is no directory.
+    ConfigError when `app_dir` is no directory, or `interface` is given for several applications.
     """
     if isinstance(target, str):
         extend_path(app_dir, pythonpath)
@@ -78,12 +110,40 @@ def load(
         found, name = target, object_name(target)
     if factory:
         found = call_factory(found, name)
+    if isinstance(found, (list, tuple)) and is_mounts(found):
+        if interface != "auto":
+            raise ConfigError(f"--interface: {name} holds mounts, each of which has its own; say it there")
+        return load_mounts(found, app_dir=app_dir, pythonpath=pythonpath)
     if isinstance(found, ModuleType):
         raise AppLoadError(f"{name} is a module, not an application; name the attribute: {name}:app")
     if not callable(found):
         raise AppLoadError(f"{name} is {describe(found)}, which can't be called; an application can")
     kind = choose(found, name, interface, factory)
     return LoadedApp(found, "wsgi" if kind == "wsgi" else "asgi", kind, name)
+
+
+def load_mounts(
+    mounts: Iterable[Mount], *, app_dir: str | None = None, pythonpath: tuple[str, ...] = ()
+) -> LoadedMounts:
+    """The applications of `mounts`. Raises as `load`, with the mount's path in the message."""
+    loaded = []
+    for mount in mounts:
+        try:
+            app = load(
+                mount.app, factory=mount.factory, app_dir=app_dir, interface=mount.interface, pythonpath=pythonpath
+            )
+        except AppLoadError as error:
+            raise AppLoadError(
+                f"mount {mount.path}: {error}", exit_code=error.exit_code, show_traceback=error.show_traceback
+            ) from error.__cause__
+        if isinstance(app, LoadedMounts):
+            raise ConfigError(f"mount {mount.path}: {mount.app} holds mounts, which can't stand inside of mounts")
+        if mount.threads and app.interface == "asgi":
+            raise ConfigError(
+                f"mount {mount.path}: threads: {app.name} speaks ASGI and runs on the event loop; leave it out"
+            )
+        loaded.append(LoadedMount(mount, app))
+    return LoadedMounts(tuple(loaded))
 
 
 def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:

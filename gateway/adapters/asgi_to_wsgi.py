@@ -142,7 +142,7 @@ class ASGIToWSGI:
 
     async def _start(self, state: dict[str, Any]) -> Lifespan:
         lifespan = Lifespan(
-            self.app,  # type: ignore[arg-type]
+            self.app,
             state,
             mode=self.lifespan,
             startup_timeout=self.lifespan_startup_timeout,
@@ -225,9 +225,10 @@ def _exchange_class(build: backend.Backend) -> Any:
         """One request. `lock` guards what stands below it in `__init__`."""
 
         __slots__ = (
-            "adapter", "block", "burst", "content", "content_done", "content_ended", "context", "ended", "environ",
-            "error", "flush", "input", "is_head", "left", "length", "lock", "loop", "no_content", "over", "parts",
-            "pending", "sent", "size", "sleeping", "status", "submit", "taken", "timeout", "turn", "waiters", "wanted",
+            "adapter", "block", "burst", "closed", "content", "content_done", "content_ended", "context", "ended",
+            "environ", "error", "flush", "input", "is_head", "left", "length", "lock", "loop", "no_content", "over",
+            "parts", "pending", "sent", "size", "sleeping", "status", "submit", "taken", "timeout", "turn", "waiters",
+            "wanted",
         )  # fmt: skip
 
         def __init__(self, adapter: ASGIToWSGI, home: Home, environ: dict[str, Any]) -> None:
@@ -239,7 +240,7 @@ def _exchange_class(build: backend.Backend) -> Any:
             self.context = contextvars.copy_context()
             self.is_head = environ["REQUEST_METHOD"] == "HEAD"
             # The server's thread's own: content that is left to read (bytes; -1: to the end of the input).
-            self.input = environ.get("wsgi.input")
+            self.input: Any = environ.get("wsgi.input")
             self.size = content_size(environ)
             # The loop's own: the head as the application sent it, and what of its content.
             self.status = 0
@@ -261,10 +262,12 @@ def _exchange_class(build: backend.Backend) -> Any:
             self.pending = 0
             # There is something, if only the head, that the server shall send without waiting for more.
             self.flush = False
-            # The application has sent the end, it has returned; the server has taken the end, it has left.
+            # The application has sent the end, it has returned; the server has taken the end, it is not interested any
+            # more; the client has left, as far as the application is told.
             self.ended = False
             self.over = False
             self.taken = False
+            self.closed = False
             self.left = False
             self.error: BaseException | None = None
 
@@ -309,6 +312,8 @@ def _exchange_class(build: backend.Backend) -> Any:
             """Raise for an application that is over without a complete response."""
             error, self.error = self.error, None
             try:
+                if self.left and (error is None or caused_by_disconnect(error)):
+                    raise ClientDisconnected("the client left before the content of its request was complete")
                 if isinstance(error, Exception):
                     raise error
                 if error is not None:
@@ -381,9 +386,9 @@ def _exchange_class(build: backend.Backend) -> Any:
         def leave(self) -> None:
             """The server is not interested any more."""
             with self.lock:
-                if self.left or self.over:
+                if self.closed or self.over:
                     return
-                self.left = True
+                self.closed = self.left = True
             self.call(self.wake)
 
         def call(self, function: Callable[[], object]) -> None:
@@ -399,7 +404,7 @@ def _exchange_class(build: backend.Backend) -> Any:
             adapter.running.add(self)
             try:
                 scope = environ_scope(self.environ, adapter._state)  # noqa: SLF001
-                awaitable = self.context.run(adapter.app, scope, self.receive, self.send)
+                awaitable = self.context.run(adapter.app, scope, self.receive_event, self.send_event)
             except (Exception, SystemExit) as error:
                 self.finished(error)
                 return
@@ -414,7 +419,7 @@ def _exchange_class(build: backend.Backend) -> Any:
             """The application has returned or raised. Returns 0."""
             self.adapter.running.discard(self)
             with self.lock:
-                heard = not (self.ended or self.left)
+                heard = not (self.ended or self.closed)
                 self.over = True
                 if heard:
                     self.error = error
@@ -451,7 +456,7 @@ def _exchange_class(build: backend.Backend) -> Any:
 
         # The application's callables.
 
-        def receive(self) -> Awaitable[Message]:
+        def receive_event(self) -> Awaitable[Message]:
             """The next event (ASGI HTTP specification, "Request" and "Disconnect")."""
             if self.burst > BURST:
                 return self.receive_later()
@@ -492,7 +497,7 @@ def _exchange_class(build: backend.Backend) -> Any:
             await asyncio.sleep(0)
             return await self.receive_change()
 
-        def send(self, message: Message) -> Awaitable[None]:
+        def send_event(self, message: Message) -> Awaitable[None]:
             """Send an event. Raises LocalProtocolError, TypeError and ClientDisconnected."""
             kind = message["type"]
             if kind == "http.response.body":
@@ -524,9 +529,7 @@ def _exchange_class(build: backend.Backend) -> Any:
                     "Unexpected ASGI message 'http.response.body' sent, after response already completed."
                 )
             if self.block is _NOT_STARTED:
-                raise LocalProtocolError(
-                    "Expected ASGI message 'http.response.start', but got 'http.response.body'."
-                )
+                raise LocalProtocolError("Expected ASGI message 'http.response.start', but got 'http.response.body'.")
             data = message.get("body", b"")
             if type(data) is not bytes:
                 if not isinstance(data, (bytes, bytearray, memoryview)):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+from .stacks import task_stack, thread_stack
 
 if TYPE_CHECKING:
     from .server import Server
@@ -20,8 +19,7 @@ REQUESTS = 200
 PATH_SIZE = 200
 """Characters of a path that are told."""
 
-DEPTH = 100
-"""Frames of a stack, and awaitables that wait for each other, at most."""
+NOTHING = "  (no Python code)\n"
 
 
 def report(server: Server) -> dict[str, Any]:
@@ -55,33 +53,9 @@ def in_flight(server: Server) -> Iterator[dict[str, Any]]:
 
 def stacks() -> str:
     """What each thread does, and each task of the running loop waits for."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts = []
-    for number, frame in sys._current_frames().items():  # noqa: SLF001 (there is no other way)
-        parts.append(f"Thread {names.get(number, '?')!r}:\n" + describe(traceback.walk_stack(frame), backwards=True))
+    for thread in threading.enumerate():
+        parts.append(f"Thread {thread.name!r}:\n{thread_stack(thread.ident) or NOTHING}")
     for task in sorted(asyncio.all_tasks(), key=lambda task: task.get_name()):
-        parts.append(f"Task {task.get_name()!r}:\n" + describe(frames_of(task.get_coro()), backwards=False))
+        parts.append(f"Task {task.get_name()!r}:\n{task_stack(task) or NOTHING}")
     return "\n".join(parts)
-
-
-def frames_of(awaitable: Any) -> Iterator[tuple[FrameType, int]]:
-    """Where a coroutine stands, and what it awaits, and so on."""
-    for _ in range(DEPTH):
-        frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
-        frame = frame or getattr(awaitable, "ag_frame", None)
-        if not isinstance(frame, FrameType):
-            return
-        yield frame, frame.f_lineno
-        awaitable = (
-            getattr(awaitable, "cr_await", None)
-            or getattr(awaitable, "gi_yieldfrom", None)
-            or getattr(awaitable, "ag_await", None)
-        )
-
-
-def describe(frames: Iterator[tuple[FrameType, int]], backwards: bool) -> str:
-    """The lines of a traceback, the most recent call last; `frames` may come `backwards`."""
-    summary = traceback.StackSummary.extract(frames, limit=DEPTH)
-    if backwards:
-        summary.reverse()
-    return "".join(summary.format()) or "  (no Python code)\n"

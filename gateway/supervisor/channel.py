@@ -4,8 +4,9 @@ A message is an object with one key, its kind::
 
     worker -> master   {"ready": "Using interface: ..."}
                        {"failed": {"code": 4, "message": "...", "traceback": "..."}}
-                       {"answer": {"number": 1, ...}}
+                       {"recycle": "too many threads are lost"}    replace me
                        {"files": {"...": stamp}}    loaded, and to be watched (--reload)
+                       {"answer": {"number": 1, ...}}
     master -> worker   {"retire": true}    finish, and leave what waits in the queue to others
                        {"make_way": true}  the same, and close idle connections at once
                        {"leave": true}     the end is near: responses say that the connection closes

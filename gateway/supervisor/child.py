@@ -19,10 +19,12 @@ from typing import Any, BinaryIO
 
 from gateway.server.hooks import HookWorker
 from gateway.server.server import EXIT_TIME
+from gateway.server.share import Silence
 
 from .channel import Channel
 from .recycle import Lifetime
 from .reload import Generation
+from .watching import Watching
 
 BOOTING, READY, LEAVING = "booting", "ready", "leaving"
 
@@ -72,6 +74,7 @@ class Child:
         self._dumped = False
         self.lifetime: Lifetime | None = None
         """From when it is ready."""
+        self.watching = Watching(pid, generation.config.processes.timeout, log, self.since)
         limit = generation.config.processes.timeout_boot
         self._late = f"was not ready within {limit:g} s (--timeout-boot)"
         if limit:
@@ -140,12 +143,13 @@ class Child:
         if self.stacks is not None:
             self.stacks.close()
 
-    def check_loop(self, silence: float) -> None:
-        """Have it end when its loop has not turned for too long; `silence` is for how many seconds."""
-        limit = self.generation.config.processes.timeout
-        if self.state == READY and self.deadline is None and limit and silence >= limit:
-            self.deadline = time.monotonic()
-            self._late = f"timeout: its event loop has not turned for {silence:.1f} s (--timeout)"
+    def check_life(self, silence: Silence, now: float) -> None:
+        """Have it end when its loop has not turned for too long; `silence` is for how long nothing was heard of it."""
+        if self.state == READY and self.deadline is None:
+            late = self.watching.look(silence, now)
+            if late:
+                self.deadline = now
+                self._late = late
 
     def check(self, now: float) -> None:
         """See to it that it ends when it is late."""

@@ -164,7 +164,7 @@ class Commands:
             "state": "blocked" if blocked else child.state,
             "generation": child.generation.number,
             "age": round(now - child.since, 3),
-            "silence": round(board.silence(child.row), 3) if blocked else 0.0,
+            "silence": round(board.silence(child.row).loop, 3) if blocked else 0.0,
             "connections": max(0, board.connections(child.row)),
             "total": board.requests(child.row),
             "memory": resident(child.pid),

@@ -44,22 +44,21 @@ class Crew:
                 generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace}
             )
             return False
-        stacks = self.master.control.open_stacks() if self.master.control is not None else None
         flush_streams()
         ends: list[Channel] = []
         row = -1
+        stacks = None
         with self.master.signals.held():
             try:
                 row = self.master.board.take()
                 ends += Channel.pair()
+                stacks = self.master.control.open_stacks() if self.master.control is not None else None
                 pid = os.fork()
             except (OSError, RuntimeError) as error:
-                for end in ends:
+                for end in (*ends, *([stacks] if stacks is not None else ())):
                     end.close()
                 if row >= 0:
                     self.master.board.free(row)
-                if stacks is not None:
-                    stacks.close()
                 delay = self.master.backoff.failed(time.monotonic())
                 reason = getattr(error, "strerror", None) or error
                 self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
@@ -110,6 +109,9 @@ class Crew:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"recycle": str(reason)}:
+                    self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
+                    child.outgoing = True
                 case {"answer": dict(answer)} if self.master.control is not None:
                     self.master.control.commands.answered(child, answer)
                 case {"files": dict(files)} if self.master.development is not None:

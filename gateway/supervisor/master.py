@@ -25,12 +25,13 @@ from gateway.backend import choose
 from gateway.config.addresses import unix_address
 from gateway.config.settings import Config
 from gateway.errors import EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server.hooks import HookSettings, tell
 from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 from gateway.tracebacks import describe_cause
 
+from . import watching
 from .backoff import Backoff
 from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .control import Control
@@ -93,6 +94,10 @@ class Master:
         self.stopping = False
         self.stop_at: float | None = None
         """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
+        self.stop_by: int = signal.SIGTERM
+        """The signal that stops workers."""
+        self.booting_until = 0.0
+        """Until when a stop waits for workers that were booting."""
         self.since = time.monotonic()
         self.restarts = 0
         """Workers that ended although they should not."""
@@ -100,20 +105,15 @@ class Master:
         """Those that were completed."""
         self.reload_problem = self.reload_trace = ""
         """What the last reload failed by, if it did, and the traceback."""
-        self.stop_by: int = signal.SIGTERM
-        """The signal that stops workers."""
-        self.booting_until = 0.0
-        """Until when a stop waits for workers that were booting."""
         self.health: Health | None = None
         self.control: Control | None = None
         self.notifier = Notifier(os.environ)
         self.succession = Succession(self)
         self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
-        self.loaded: LoadedApp | None = None
+        self.loaded: Loaded | None = None
         """The application, with --preload."""
-        name = config.application.app
-        self.titles = Titles(config.proc_name or (name if isinstance(name, str) else type(name).__name__))
+        self.titles = Titles(config.proc_name or config.application.name)
         self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 
@@ -152,7 +152,9 @@ class Master:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
-        choose("http1.connection", "io.poller")
+        backend = choose("http1.connection", "io.poller", "kernels.watch")
+        if watching_notice := watching.notice(backend):
+            self.log.info("%s", watching_notice)
         if self.development is not None:
             self.development.start()
         handover = self.succession.handover
@@ -191,10 +193,10 @@ class Master:
             generation.sockets.close()
         if self.health is not None:
             self.health.close()
-        if self.control is not None:
-            self.control.close()
         if self.development is not None:
             self.development.close()
+        if self.control is not None:
+            self.control.close()
         if self.pid_file is not None:
             self.pid_file.remove()
         tell(self.log, self.config.hooks, "on_exit", self.arbiter)
@@ -225,7 +227,7 @@ class Master:
         self.crew.reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
-            child.check_loop(self.board.silence(child.row))
+            child.check_life(self.board.silence(child.row), now)
             child.check(now)
             self.crew.recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
@@ -250,12 +252,12 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
-        if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
-            times.append(deadline)
         if self.stopping and self.booting_until > now:
             times.append(self.booting_until)
         if self.development is not None and self.development.wait_until > now:
             times.append(self.development.wait_until)
+        if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
+            times.append(deadline)
         if self.notifier.watchdog_interval:
             times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
