@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from .harness import Client, environment, request
-from .test_processes import TIME, gone, until, write_app
 from .test_process_races import children
+from .test_processes import TIME, gone, until, write_app
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc"),
