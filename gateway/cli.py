@@ -80,8 +80,6 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) 
 
         if config.reload:
             raise ConfigError("--reload: this platform can't fork; leave it out, and restart by hand")
-        if config.processes.daemon:
-            raise ConfigError("--daemon: this platform can't fork; let its service manager start gateway")
         if config.workers > 1:
             print("gateway: one process serves: this platform can't fork, --workers has no effect", file=sys.stderr)
         return run(config.replace(workers=1))

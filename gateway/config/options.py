@@ -519,15 +519,6 @@ OPTIONS: tuple[Option, ...] = (
         default_text="the target",
     ),
     Option(
-        "daemon",
-        values.SWITCH,
-        False,
-        "go into the background; the command ends when the server is up, or with its exit code when it can't be."
-        " Without --error-logfile its log goes nowhere then",
-        "Processes",
-        flags=("-D",),
-    ),
-    Option(
         "pid",
         values.PATH,
         None,

@@ -109,7 +109,6 @@ class ProcessSettings(NamedTuple):
     initgroups: bool
     umask: int | None
     proc_name: str | None
-    daemon: bool
     pid: str | None
     """A path."""
     health_bind: Address | None
@@ -583,8 +582,6 @@ class Config:
                 f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"
                 " process; say --workers 1, or leave it out"
             )
-        if values["daemon"] and not values["supervisor"]:
-            raise ConfigError(f"{text('daemon')}: there is no background with --no-supervisor; keep one of the two")
         if values["reload"] and not values["supervisor"]:
             raise ConfigError(f"{text('reload')}: is done by the master, and with --no-supervisor there is none")
         apps = [values["app"], *(mount.app for mount in values["mount"])]

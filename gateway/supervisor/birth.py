@@ -84,8 +84,6 @@ def become_worker(
 
 def let_go(master: Master, generation: Generation | None = None) -> None:
     """In a new process: close what is the master's, but for the sockets of `generation`."""
-    if master.daemon is not None:
-        master.daemon.leave()
     master.signals.leave()
     master.selector.close()
     if master.health is not None:

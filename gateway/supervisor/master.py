@@ -36,7 +36,6 @@ from .backoff import Backoff
 from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .control import Control
 from .crew import Crew
-from .daemon import Daemon, daemonize
 from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
@@ -68,22 +67,15 @@ class Master:
     """The process that looks after the workers.
 
     `reread`, when given, reads the configuration anew for a reload. `environ` is the environment that the process was
-    started with. `daemon` waits to hear that the server is up.
+    started with.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        reread: Reread | None = None,
-        environ: Mapping[str, str] = os.environ,
-        daemon: Daemon | None = None,
-    ) -> None:
+    def __init__(self, config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> None:
         # As a new program is to find it.
         self.environ = {name: value for name, value in environ.items() if name not in (VARIABLE, "WATCHDOG_PID")}
         # What the workers would find out one after the other.
         loop_factory(config.asgi.loop)
         self.config = config
-        self.daemon = daemon
         self.reread = reread
         self.identity = Identity.of(config.processes)
         self.logs = Logs(config.log, self.identity)
@@ -319,8 +311,6 @@ class Master:
                 self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
             self.notifier.ready(self.state().reason)
             self.succession.take_over()
-            if self.daemon is not None:
-                self.daemon.up()
             return
         self.reloads += 1
         previous.sockets.close(coming.sockets)
@@ -503,14 +493,11 @@ class Master:
 def run(config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Serve with a master and its workers until a signal says stop. Returns the exit code.
 
-    Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends. With --daemon
-    the process that calls this ends here, and another one goes on.
+    Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends.
     """
     if not hasattr(os, "fork"):
         raise ConfigError("workers: this platform can't fork, so there is one process; say --workers 1")
-    # A program that takes over from one in the background is there already.
-    daemon = daemonize() if config.processes.daemon and VARIABLE not in environ else None
-    master = Master(config, reread, environ, daemon)
+    master = Master(config, reread, environ)
     try:
         return master.run()
     except WorkerProcess as end:

@@ -222,7 +222,7 @@ def test_what_has_no_effect_is_named_once(line, name, reason):
     "line",
     [
         "spew = False",
-        "enable_backlog_metric = 0",
+        "daemon = 0",
         "reload_engine = 'auto'",
         "control_socket_disable = True",
         "statsd_prefix = ''",
