@@ -44,9 +44,13 @@ def run(app: Any = None, **options: Any) -> None:
     `options` are those of `Config`. With more than one worker, or `reload`, these are forked here, with the application
     as it is, and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
     """
+    from .config.folder import enter
     from .config.settings import Config
+    from .errors import ConfigError
 
-    config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
+    config = enter(app.replace(**options) if isinstance(app, Config) else Config(app, **options))
+    if config.daemon:
+        raise ConfigError("daemon: a program goes into the background by itself, or `gateway --daemon` does")
     if config.workers > 1 or config.reload:
         from .supervisor.master import run as supervise
 
