@@ -69,7 +69,9 @@ class ThreadPool:
         """Threads that work on for requests that were taken back."""
         self._worn = worn
         self._work: Any = backend.module("kernels.queue").WorkQueue(threads, limit)
-        self.executor: Any = backend.module("wsgi.executor").ThreadExecutor(self._work, self._wake, log)
+        executors = backend.module("wsgi.executor")
+        self.executor: Any = executors.ThreadExecutor(self._work, self._wake, log)
+        self._lane: Any = executors.Lane
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._switch_interval = switch_interval
@@ -118,8 +120,15 @@ class ThreadPool:
 
     def running(self) -> list[tuple[int, Any]]:
         """The number of each thread that runs a task, and the task."""
-        numbered = ((number, self._work.running(number)) for number in range(self.size))
-        return [(number, task) for number, task in numbered if task is not None]
+        found = []
+        for number in range(self.size):
+            task = self._work.running(number)
+            if isinstance(task, self._lane):
+                # A share of the threads, which runs one of its own.
+                task = task.current(self._threads[number].ident)
+            if task is not None:
+                found.append((number, task))
+        return found
 
     def number_of(self, task: Any) -> int | None:
         """The number of the thread that runs `task`, or None."""
@@ -140,8 +149,11 @@ class ThreadPool:
                 continue
             thread = self._threads[number]
             stack = self.stack(number)
+            lane: Any = self._work.running(number)
             if not self._work.replace(number):
                 continue
+            if isinstance(lane, self._lane):
+                lane.give_up(thread.ident)
             self.lost += 1
             found.append(LostThread(thread.name, task, age, stack))
             thread.name += " (lost)"

@@ -5,6 +5,7 @@ once however many threads post. That a response is complete which the thread has
 until the loop comes by, which it does with the next bytes from any client, and at the latest with the next tick.
 """
 
+from threading import get_ident
 from typing import Any
 
 from ..kernels.base import Executor, Task
@@ -78,7 +79,7 @@ class Lane(Task):
     which came in between, are not kept waiting.
     """
 
-    __slots__ = ("_lock", "_taken", "_tasks", "limit", "log", "queue", "running", "width")
+    __slots__ = ("_current", "_lock", "_taken", "_tasks", "limit", "log", "queue", "running", "width")
 
     def __init__(self, queue: WorkQueue, width: int, limit: int, log: Any) -> None:
         self.queue = queue
@@ -90,6 +91,8 @@ class Lane(Task):
         self._tasks = Mailbox()
         # How often the lane is in the queue, and in a thread.
         self._taken = 0
+        # The task that each thread runs, by the thread's identifier.
+        self._current: dict[int, Task] = {}
         # Guards what is above.
         self._lock = Mutex()
 
@@ -111,6 +114,19 @@ class Lane(Task):
         with self._lock:
             return self._tasks.remove(task)
 
+    def current(self, thread: int) -> Task | None:
+        """The task of this lane that runs in the thread with this identifier."""
+        return self._current.get(thread)
+
+    def give_up(self, thread: int) -> int:
+        """On the loop: that thread does not come back from its task, and another one has taken its place. Returns 0."""
+        with self._lock:
+            if self._current.pop(thread, None) is not None:
+                self.running -= 1
+                if not len(self._tasks) or not self.queue.push(self):
+                    self._taken -= 1
+        return 0
+
     def run(self) -> int:
         while self._run_one():
             with self._lock:
@@ -123,17 +139,23 @@ class Lane(Task):
         """Run the first task. False when the thread has nothing more to do here."""
         task = None
         more = False
+        thread = get_ident()
         with self._lock:
             task = self._tasks.take()
             if task is None:
                 self._taken -= 1
                 return False
             self.running += 1
+            self._current[thread] = task
         try:
             task.run()
         except BaseException:
             self.log.exception("Internal error: %r failed in its thread", task)
         with self._lock:
+            if self._current.get(thread) is not task:
+                # It was given up.
+                return False
+            del self._current[thread]
             self.running -= 1
             more = len(self._tasks) > 0
             if not more:
