@@ -620,7 +620,6 @@ class Config:
                 " raise --limit-request-fields-size too"
             )
 
-
     def _check_mounts(self) -> None:
         """What mounts ask of each other and of other options. Raises ConfigError."""
         text = self._text
