@@ -33,9 +33,15 @@ LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd":
 
 # With --reload: what has to be so,
 RELOAD_NEEDS = {"workers": 1, "preload": False}
-# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, and
-# may stop the event loop in a debugger for as long as it takes.
-RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "lifespan_shutdown_timeout": 5.0, "timeout": 0.0}
+# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, may
+# stop the event loop in a debugger for as long as it takes, and likes to see the requests.
+RELOAD_DEFAULTS = {
+    "graceful_timeout": 3.0,
+    "lifespan_shutdown_timeout": 5.0,
+    "timeout": 0.0,
+    "access_logfile": "-",
+    "access_log_format": "short",
+}
 
 
 class Source(NamedTuple):

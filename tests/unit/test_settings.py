@@ -312,6 +312,7 @@ def test_reload_is_one_worker_that_is_given_time_in_a_debugger_and_takes_none_to
     config = Config("main:app", reload=True)
     assert (config.workers, config.timeout, config.graceful_timeout, config.notices) == (1, 0.0, 3.0, ())
     assert config.source("timeout").text == "--reload"
+    assert (config.access_logfile, config.access_log_format) == ("-", "short")
     config = Config("main:app", reload=True, timeout=5, graceful_timeout="7s")
     assert (config.timeout, config.graceful_timeout) == (5.0, 7.0)
     assert config.replace(reload=False).graceful_timeout == 7.0
