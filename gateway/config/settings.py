@@ -74,7 +74,9 @@ class ApplicationSettings(NamedTuple):
     """A target as text, or the application object itself; None where there are mounts."""
     mount: tuple[Mount, ...]
     interface: str
-    """auto, wsgi, asgi, asgi3 or asgi2."""
+    """auto, wsgi, asgi, asgi3, asgi2 or django."""
+    django_wsgi: tuple[str, ...]
+    django_asgi: tuple[str, ...]
     factory: bool
     app_dir: str | None
     pythonpath: tuple[str, ...]

@@ -377,9 +377,7 @@ class Server:
     def _worn(self, reason: str) -> None:
         """Too much of this process is lost."""
         if self._recycle is None:
-            self.log.error(
-                "%s. No supervisor replaces this process (pid:%d): restart it", reason, os.getpid()
-            )
+            self.log.error("%s. No supervisor replaces this process (pid:%d): restart it", reason, os.getpid())
         else:
             self._recycle(reason)
 
