@@ -6,6 +6,7 @@ options, so that cutting needs no list of its own; what a part needs in another 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -590,6 +591,9 @@ class Config:
             )
         if values["reload"] and not values["supervisor"]:
             raise ConfigError(f"{text('reload')}: is done by the master, and with --no-supervisor there is none")
+        for folder in values["reload_dir"] if values["reload"] else ():
+            if not os.path.isdir(folder):
+                raise ConfigError(f"{text('reload_dir')}: {folder} does not exist or is no directory")
         apps = [values["app"], *(mount.app for mount in values["mount"])]
         if values["reload"] and any(app is not None and not isinstance(app, str) for app in apps):
             raise ConfigError(

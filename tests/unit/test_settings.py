@@ -327,9 +327,9 @@ def test_what_has_no_effect_with_reload_is_said():
 
 
 def test_reload_takes_uvicorns_names_and_several_values():
-    config = Config("main:app", reload=True, reload_dirs=["a", "b"], reload_includes="*.html,*.css", reload_excludes=["x"])
+    config = Config("main:app", reload=True, reload_dirs=[".", ".."], reload_includes="*.html,*.css", reload_excludes=["x"])
     section = config.development
-    assert (section.reload_dir, section.reload_include, section.reload_exclude) == (("a", "b"), ("*.html", "*.css"), ("x",))
+    assert (section.reload_dir, section.reload_include, section.reload_exclude) == ((".", ".."), ("*.html", "*.css"), ("x",))
     assert section.reload_delay == 0.25
 
 
@@ -337,6 +337,7 @@ def test_reload_takes_uvicorns_names_and_several_values():
     ("options", "message"),
     [
         ({"app": "main:app", "supervisor": False}, "is done by the master"),
+        ({"app": "main:app", "reload_dir": "/nowhere/at/all"}, "/nowhere/at/all does not exist or is no directory"),
         ({"app": print}, 'as in gateway.run("main:app", reload=True)'),
     ],
 )
