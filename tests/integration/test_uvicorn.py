@@ -536,6 +536,37 @@ def test_fastapis_launch(tmp_path: Path) -> None:
         assert server.terminate() == 0
 
 
+def test_fastapis_command(tmp_path: Path) -> None:
+    """`fastapi dev`, which imports the application itself before it has it served."""
+    pytest.importorskip("fastapi_cli")
+    pytest.importorskip("uvicorn")
+    application = """
+    from fastapi import FastAPI
+
+    api = FastAPI()
+
+    @api.get("/")
+    def read() -> dict[str, str]:
+        return {"answer": "v1"}
+    """
+    (tmp_path / "served.py").write_text(textwrap.dedent(application))
+    text = """
+    import gateway.integrations.uvicorn
+    import uvicorn
+    from fastapi_cli.cli import main
+
+    uvicorn.run = gateway.integrations.uvicorn.run
+    main()
+    """
+    with Program(tmp_path, text, "dev", "served.py", "--port", "0", prelude="") as server:
+        server.wait_for_line("Started reloader process")
+        assert server.facts("/") == {"answer": "v1"}
+        save(tmp_path / "served.py", textwrap.dedent(application).replace("v1", "v2"))
+        reloaded(server)
+        assert server.facts("/") == {"answer": "v2"}
+        assert server.terminate() == 0
+
+
 def test_litestars_launch(tmp_path: Path) -> None:
     """`litestar run`, as it is."""
     pytest.importorskip("litestar")
