@@ -20,6 +20,9 @@ from .stacks import thread_stack
 INTERVAL = 0.25
 """Seconds between two looks, and between two signs of life."""
 
+DEBUGGER = os.sep + "bdb.py"
+"""In a stack: a debugger waits for its user."""
+
 REPORT_INTERVAL = 10.0
 """Seconds from one stack in the log to the next."""
 
@@ -111,6 +114,10 @@ class LoopWatch:
         stack = thread_stack(self._ident)
         if self._turned != turned:
             # It has just gone on: this is the stack of something else.
+            return
+        if DEBUGGER in stack:
+            # Who sits there knows.
+            self._told = False
             return
         self.log.error(
             "Event loop blocked for %.1f s (pid:%d) by %s. No other request goes on meanwhile: let it await, or run it "
