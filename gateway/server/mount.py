@@ -92,6 +92,7 @@ class Applications:
                     websockets=loaded.interface == "asgi",
                     request_body=body if mount.limit_request_body is None else mount.limit_request_body,
                     concurrency=mount.limit_concurrency,
+                    timeout=self._time_limit(mount),
                 )
                 for (mount, loaded), handler in zip(self.places, handlers, strict=True)
                 if mount is not None
@@ -107,6 +108,15 @@ class Applications:
         make = backend.module("asgi.cycle").ASGIHandler
         app = loaded.app if hooks is None else hooks.recording(loaded.app)
         return make(app, loop, self.log, state, loaded.kind == "asgi2")
+
+    def _time_limit(self, mount: Mount | None) -> float:
+        own = None if mount is None else mount.request_timeout
+        limit: float = self.config.request_timeout if own is None else own
+        return limit
+
+    def limits_time(self) -> bool:
+        """Whether there is an application whose requests may only take so long."""
+        return any(self._time_limit(mount) for mount, _ in self.places)
 
     def describe(self) -> str:
         """What they speak, for people."""

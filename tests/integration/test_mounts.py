@@ -276,6 +276,31 @@ def test_body_limit_of_one_mount(form: str) -> None:
             assert server.exchange(post(target, size)).status == status
 
 
+@pytest.mark.parametrize("options", [(), ("--request-timeout", "60")], ids=["alone", "shorter"])
+@pytest.mark.parametrize(("target", "name"), [("/quick/slow", "blocking"), ("/quick/one/slow", "one")])
+def test_request_timeout_of_one_mount(options: tuple[str, ...], target: str, name: str) -> None:
+    with Server("mounted_apps:limited", *options) as server, server.connect() as other:
+        other.send(request("GET", "/patient/slow"))
+        server.wait_event("running", name="blocking")
+        assert server.get(target).status == 504
+        server.wait_for_line(r"longer than 0.5 s \(request_timeout of /quick(/one)?, pid:\d+\)")
+        if name == "blocking":
+            # Another thread takes over, and with it the place among the few that the mount may have.
+            server.wait_for_line("Thread gateway-thread-. is lost: GET /quick/slow")
+        assert server.get("/quick/x").body == b"/quick /x False 0"
+        assert server.get("/open").status == 200
+        assert other.response().status == 200
+
+
+def test_a_mount_without_the_request_timeout_of_the_server() -> None:
+    with Server("mounted_apps:limited", "--request-timeout", "500ms") as server, server.connect() as client:
+        client.send(request("GET", "/patient/slow"))
+        server.wait_event("running", name="blocking")
+        assert server.get("/slow").status == 504
+        assert server.get("/open").status == 200
+        assert client.response().status == 200
+
+
 # Stopping, reloading
 
 
