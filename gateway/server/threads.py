@@ -70,7 +70,7 @@ class ThreadPool:
         self._worn = worn
         self._work: Any = backend.module("kernels.queue").WorkQueue(threads, limit)
         self.executor: Any = backend.module("wsgi.executor").ThreadExecutor(self._work, self._wake, log)
-        self._lane_class: type = backend.module("wsgi.executor").Lane
+        self._lane_class: Any = backend.module("wsgi.executor").Lane
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._switch_interval = switch_interval
