@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from . import values
 
-INTERFACES = ("auto", "wsgi", "asgi", "asgi3", "asgi2")
+INTERFACES = ("auto", "wsgi", "asgi", "asgi3", "asgi2", "django")
 
 # Controls, and what would end the path in a URL (RFC 3986 3).
 NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f?#]")

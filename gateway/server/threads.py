@@ -33,11 +33,11 @@ MOST_LOST = 4
 
 
 class LostThread(NamedTuple):
-    """A thread that was given up: its name, what it runs, since when that has had its time, its stack."""
+    """A thread that was given up: its name, what it runs, the age of that request in seconds, its stack."""
 
     name: str
     task: Any
-    seconds: float
+    age: float
     stack: str
 
 
@@ -140,8 +140,8 @@ class ThreadPool:
         """
         found = []
         for number, task in self.running():
-            over = now - task.since - task.time_limit
-            if not task.time_limit or task.stream is not None or over < LOST_TIME:
+            age = now - task.since
+            if not task.time_limit or task.stream is not None or age < task.time_limit + LOST_TIME:
                 continue
             if self.lost >= MOST_LOST * self.size:
                 continue
@@ -153,7 +153,7 @@ class ThreadPool:
             if not self._work.replace(number):
                 continue
             self.lost += 1
-            found.append(LostThread(thread.name, task, over, stack))
+            found.append(LostThread(thread.name, task, age, stack))
             thread.name += " (lost)"
             self._threads[number] = self._thread(number)
             self._threads[number].start()
