@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .options import BY_NAME, NAMES, find, suggest
+from .options import BY_NAME, NAMES, find
 from .settings import LOG_LEVELS
+from .values import suggest
 
 ONE_HTTP = "gateway has one implementation of HTTP/1.1"
 ONE_WEBSOCKET = "gateway has one implementation of WebSocket"

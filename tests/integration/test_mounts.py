@@ -33,7 +33,7 @@ FRAMEWORKS = ("starlette", "fastapi", "litestar", "flask")
 
 @pytest.fixture(scope="module")
 def frameworks(django_home: Path) -> Iterator[Server]:
-    """Flask has two places, Django both of its entry points, and FastAPI the rest."""
+    """Flask has two places, Django one for each of its entry points and one for both, and FastAPI the rest."""
     for name in FRAMEWORKS:
         pytest.importorskip(name)
     with mounted(
@@ -41,6 +41,7 @@ def frameworks(django_home: Path) -> Iterator[Server]:
         "/flask/gr\u00fc\u00dfe=mounted_apps:flask()",
         "/django=djangosite.wsgi:application",
         "/django/async=djangosite.asgi:application",
+        "/django/both=djangosite",
         "/=mounted_apps:fastapi()",
         env={"DJANGOSITE_HOME": str(django_home), "PYTHONUTF8": "1"},
     ) as server:
@@ -92,7 +93,7 @@ def test_non_ascii_prefix(frameworks: Server) -> None:
         assert client.get(facts["where"]).json() == facts
 
 
-@pytest.mark.parametrize("prefix", ["/django", "/django/async"])
+@pytest.mark.parametrize("prefix", ["/django", "/django/async", "/django/both"])
 def test_django_both_entry_points(frameworks: Server, prefix: str) -> None:
     with client_for(frameworks) as client:
         assert client.get(f"{prefix}/").text == "Hello, world!"
@@ -139,6 +140,21 @@ def test_below_a_root_path(passed_on: str) -> None:
             assert facts["where"] == f"{server.url}/outer/{name}/where"
             assert facts["path"] == f"/outer/{name}/where"
         assert client.get(f"{passed_on}/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("passed_on", ["", "/outer"], ids=["removed", "passed on"])
+def test_django_below_a_root_path(passed_on: str, django_home: Path) -> None:
+    """Which entry point runs a request is decided by the path below both."""
+    with (
+        mounted(
+            "/site=djangosite", options=("--root-path", "/outer"), env={"DJANGOSITE_HOME": str(django_home)}
+        ) as server,
+        client_for(server) as client,
+    ):
+        for path in ("/", "/async"):
+            assert client.get(f"{passed_on}/site{path}").text == "Hello, world!"
+        facts = client.get(f"{passed_on}/site/about/x").json()
+        assert facts["path"] == "/outer/site/about/x"
 
 
 # Which mount
