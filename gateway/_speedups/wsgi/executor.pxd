@@ -31,10 +31,10 @@ cdef class Lane(Task):
     @cython.locals(waiting="Py_ssize_t")
     cpdef bint push(self, Task task) except -1
     cpdef bint remove(self, Task task) except -1
-    cpdef Task current(self, object thread)
-    cpdef int give_up(self, object thread) except -1
+    cpdef Task task_of(self, object thread)
+    cpdef bint give_up(self, object thread, Task task) except -1
     cpdef int run(self) except -1
-    @cython.locals(task=Task, more=bint, thread=object)
+    @cython.locals(task=Task, more=bint)
     cdef bint _run_one(self) except -1
 
 

@@ -89,10 +89,10 @@ class Lane(Task):
         # Threads that run a task of this lane.
         self.running = 0
         self._tasks = Mailbox()
+        # What they run, by the numbers that Python has for threads.
+        self._current: dict = {}
         # How often the lane is in the queue, and in a thread.
         self._taken = 0
-        # The task that each thread runs, by the thread's identifier.
-        self._current: dict[int, Task] = {}
         # Guards what is above.
         self._lock = Mutex()
 
@@ -114,18 +114,21 @@ class Lane(Task):
         with self._lock:
             return self._tasks.remove(task)
 
-    def current(self, thread: int) -> Task | None:
-        """The task of this lane that runs in the thread with this identifier."""
-        return self._current.get(thread)
+    def task_of(self, thread: object) -> Task | None:
+        """The task that a thread runs, which has this lane for its task; None between two."""
+        task: Task | None = self._current.get(thread)
+        return task
 
-    def give_up(self, thread: int) -> int:
-        """On the loop: that thread does not come back from its task, and another one has taken its place. Returns 0."""
+    def give_up(self, thread: object, task: Task) -> bool:
+        """On the loop: another thread is to have the place of one that runs `task`. False if that is over."""
         with self._lock:
-            if self._current.pop(thread, None) is not None:
-                self.running -= 1
-                if not len(self._tasks) or not self.queue.push(self):
-                    self._taken -= 1
-        return 0
+            if self._current.get(thread) is not task:
+                return False
+            del self._current[thread]
+            self.running -= 1
+            if len(self._tasks) == 0 or not self.queue.push(self):
+                self._taken -= 1
+        return True
 
     def run(self) -> int:
         while self._run_one():
@@ -145,8 +148,8 @@ class Lane(Task):
             if task is None:
                 self._taken -= 1
                 return False
-            self.running += 1
             self._current[thread] = task
+            self.running += 1
         try:
             task.run()
         except BaseException:
