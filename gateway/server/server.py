@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import log
 from gateway._version import __version__
@@ -62,6 +62,9 @@ from .worker import (
     terminated_by_signal,
 )
 
+if TYPE_CHECKING:
+    import ssl
+
 NEW, STARTING, STARTED, STOPPING, STOPPED = "new", "starting", "started", "stopping", "stopped"
 
 TICK = 0.25
@@ -88,7 +91,7 @@ class Server:
     the start. `handle_signals`: TERM and INT stop gracefully, a
     second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
     used as the program has set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this
-    process as.
+    process as. `tls` stands in for what the options would make.
 
     Raises ConfigError and AppLoadError.
     """
@@ -106,6 +109,7 @@ class Server:
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
         hook_worker: HookWorker | None = None,
+        tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
         if config is None:
@@ -121,7 +125,7 @@ class Server:
         self.supervised = bool(listeners)
         self.handle_signals = handle_signals
         self.loaded = load_app(app, config)
-        self.tls = make_tls(config)
+        self.tls = tls or make_tls(config)
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
         self.backend = backend or choose_backend(config, self.loaded, self.loggers)
