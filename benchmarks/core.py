@@ -133,14 +133,19 @@ def frames(backend: Backend, size: int) -> Operation:
     return operate
 
 
-def service(backend: Backend, handler: Any) -> Any:
-    """What a server's connections share, with defaults but for the limit of requests per connection."""
+def service(backend: Backend, handler: Any, mounts: Sequence[str] = ()) -> Any:
+    """What a server's connections share, with defaults but for the limit of requests per connection.
+
+    `mounts`: prefixes, each with that handler.
+    """
     limits = backend.module("http.limits")
+    places = backend.module("http.mounts")
     made = backend.module("http.service").Service(
         limits=limits.Limits(connection_requests=0),
         timeouts=limits.Timeouts(),
         clock=backend.module("kernels.base").Clock(),
-        handler=handler,
+        handler=None if mounts else handler,
+        mounts=places.MountTable([places.Mount(prefix, handler) for prefix in mounts]) if mounts else None,
         log=LOG,
     )
     made.upgrade = backend.module("websocket.connection").WebSocketUpgrade(made, None)
@@ -148,11 +153,11 @@ def service(backend: Backend, handler: Any) -> Any:
     return made
 
 
-def connect(backend: Backend, handler: Any) -> tuple[Any, Any]:
+def connect(backend: Backend, handler: Any, mounts: Sequence[str] = ()) -> tuple[Any, Any]:
     """An open connection and its transport."""
     transport = null_transport(backend)
     create = backend.module("http1.connection").HTTP1Connection
-    connection = create(service(backend, handler), transport, CLIENT, SERVER, "http")
+    connection = create(service(backend, handler, mounts), transport, CLIENT, SERVER, "http")
     connection.opened()
     return connection, transport
 
@@ -208,13 +213,16 @@ def null_transport(backend: Backend) -> Any:
     return NullTransport()
 
 
-def asgi(backend: Backend, name: str, request: bytes, end: bytes = b"") -> Operation:
-    """A whole exchange of the ASGI application `name`; `end`: what the last write of a response ends with."""
+def asgi(backend: Backend, name: str, request: bytes, end: bytes = b"", mounts: Sequence[str] = ()) -> Operation:
+    """A whole exchange of the ASGI application `name`, under each of the prefixes `mounts` if there are any.
+
+    `end`: what the last write of a response ends with.
+    """
 
     async def operate(number: int) -> None:
         app = getattr(_apps("plain_asgi"), name)
         handler = backend.module("asgi.cycle").ASGIHandler(app, asyncio.get_running_loop(), LOG, {})
-        connection, transport = connect(backend, handler)
+        connection, transport = connect(backend, handler, mounts)
         feed = connection.feed
         for _ in range(number):
             transport.last = b""
@@ -309,6 +317,7 @@ def _apps(module: str) -> Any:
 
 CASES: dict[str, Callable[[Backend], Operation]] = {
     "asgi hello small": lambda backend: asgi(backend, "hello", SMALL),
+    "asgi hello mounted": lambda backend: asgi(backend, "hello", SMALL, mounts=("", "/legacy", "/admin/old")),
     "asgi hello browser": lambda backend: asgi(backend, "hello", LARGE_HEAD),
     "asgi echo": lambda backend: asgi(backend, "echo", POST),
     "asgi 20 parts": lambda backend: asgi(backend, "stream", SMALL, b"0\r\n\r\n"),

@@ -5,6 +5,7 @@
     import gateway
 
     gateway.run(app)                        # until a signal says stop
+    gateway.run(mounts=[gateway.Mount("/legacy", old), gateway.Mount("/", new)])
     await gateway.serve(app)                # in a running loop
     async with gateway.Server(app) as server:
         print(server.addresses)
@@ -20,22 +21,25 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .adapters import ASGIToWSGI, WSGIToASGI
+    from .config.mounts import Mount, Mounts
     from .config.settings import Config
     from .server.server import Server, serve
 
-__all__ = ["ASGIToWSGI", "Config", "Server", "WSGIToASGI", "__version__", "run", "serve"]
+__all__ = ["ASGIToWSGI", "Config", "Mount", "Mounts", "Server", "WSGIToASGI", "__version__", "run", "serve"]
 
 _PLACES = {
     "ASGIToWSGI": "adapters.asgi_to_wsgi",
     "Config": "config.settings",
+    "Mount": "config.mounts",
+    "Mounts": "config.mounts",
     "Server": "server.server",
     "WSGIToASGI": "adapters.wsgi_to_asgi",
     "serve": "server.server",
 }
 
 
-def run(app: Any, **options: Any) -> None:
-    """Serve `app`, an application or a target such as "module:app", until a signal says stop.
+def run(app: Any = None, **options: Any) -> None:
+    """Serve `app`, an application, a target such as "module:app" or `Mounts`, until a signal says stop.
 
     `options` are those of `Config`. With more than one worker, or `reload`, these are forked here, with the application
     as it is, and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.

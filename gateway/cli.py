@@ -31,6 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["migrate"]:
             return migrate(arguments[1:])
+        if arguments[:1] == ["ctl"]:
+            from .supervisor import ctl
+
+            return ctl.main(arguments[1:])
+        if arguments[:1] == ["top"]:
+            from .supervisor import top
+
+            return top.main(arguments[1:])
         # A configuration written in Python may print, which is no part of what is asked for.
         printing = any(argument.startswith("--print-config") for argument in arguments)
         with contextlib.redirect_stdout(sys.stderr if printing else sys.stdout):
@@ -54,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(describe_cause(error.__cause__), end="", file=sys.stderr)
         return fail(error, error.exit_code)
     except GatewayError as error:
-        return fail(error, errors.EXIT_ERROR)
+        return fail(error, getattr(error, "exit_code", errors.EXIT_ERROR))
     except KeyboardInterrupt:
         # While the application was being imported, or raised by the application: the server handles the signal.
         return fail("interrupted", errors.EXIT_ERROR)
@@ -102,8 +110,10 @@ def fail(problem: object, code: int) -> int:
 
 
 def check_target(config: Config) -> None:
-    """Raise ConfigError when there is no target, or one that is no module."""
+    """Raise ConfigError when there is nothing to serve, or a target that is no module."""
     app = config.application.app
+    if app is None and config.application.mount:
+        return
     if app is None:
         raise ConfigError("no application given; say which, as in: gateway app:app")
     if app in RESERVED:
@@ -134,25 +144,21 @@ def migrate(arguments: Sequence[str]) -> int:
 
 
 def check(config: Config) -> int:
-    """Do what can be done without serving: load the application, the certificate and the log format."""
+    """Do what can be done without serving: load the applications, the certificate and the log format."""
     from .backend import current
+    from .server.assembly import load_app
     from .tls import make_ssl_context
 
     if config.tls is not None:
         make_ssl_context(config.tls)
     check_log_format(current, config.log.access_log_format)
-    settings = config.application
-    loaded = loader.load(
-        settings.app,
-        factory=settings.factory,
-        app_dir=settings.app_dir,
-        interface=settings.interface,
-        pythonpath=settings.pythonpath,
-    )
+    loaded = load_app(None, config)
     for notice in config.notices:
         print(notice)
+    places = loaded.mounts if isinstance(loaded, loader.LoadedMounts) else [(None, loaded)]
+    found = [f"{app.name} speaks {KINDS[app.kind]}" + (f" at {mount.path}" if mount else "") for mount, app in places]
     addresses = ", ".join(map(str, config.listen.addresses))
-    print(f"OK: {loaded.name} speaks {KINDS[loaded.kind]}; would listen at {addresses}")
+    print(f"OK: {', '.join(found)}; would listen at {addresses}")
     return errors.EXIT_OK
 
 

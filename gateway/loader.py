@@ -2,7 +2,7 @@
 
 Targets: ``module:attribute`` (dots allowed on both sides), ``module:factory()`` and ``module:factory("x", debug=True)``
 with literal arguments, and a bare ``module``, which means its ``application`` or ``app``. `load` also takes the
-application itself.
+application itself. Either may also be several applications in their places, a list of `Mount` or a `Mounts`.
 
 What an application speaks is read from its signature; it is never called to find out:
 
@@ -22,20 +22,25 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+from .config.mounts import Mount, is_mounts
 from .errors import AppLoadError, ConfigError
 
 Interface = Literal["wsgi", "asgi"]
 AppKind = Literal["wsgi", "asgi3", "asgi2"]
 
 DEFAULT_ATTRIBUTES = ("application", "app")
+
+# The modules by which a Django project is served.
+ENTRY_POINTS = ("wsgi", "asgi")
 
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -53,6 +58,65 @@ class LoadedApp(NamedTuple):
     name: str
     """For people: the target, or the object's own name."""
 
+    @property
+    def applications(self) -> tuple[LoadedApp, ...]:
+        """Itself: as `LoadedMounts` has it."""
+        return (self,)
+
+
+class LoadedProject(NamedTuple):
+    """A Django project, by both of its entry points."""
+
+    wsgi: LoadedApp
+    asgi: LoadedApp
+    name: str
+
+    @property
+    def interface(self) -> Literal["django"]:
+        """As `LoadedApp` has it."""
+        return "django"
+
+    @property
+    def kind(self) -> Literal["django"]:
+        """As `LoadedApp` has it."""
+        return "django"
+
+    @property
+    def app(self) -> Callable[..., Any]:
+        """The WSGI entry point."""
+        return self.wsgi.app
+
+    @property
+    def applications(self) -> tuple[LoadedApp, ...]:
+        """Both."""
+        return (self.wsgi, self.asgi)
+
+
+class LoadedMount(NamedTuple):
+    """A mount, and its application."""
+
+    mount: Mount
+    app: LoadedApp | LoadedProject
+
+
+class LoadedMounts(NamedTuple):
+    """Several applications in their places."""
+
+    mounts: tuple[LoadedMount, ...]
+
+    @property
+    def app(self) -> dict[str, Any]:
+        """The applications themselves, by their paths."""
+        return {mount.path: loaded.app for mount, loaded in self.mounts}
+
+    @property
+    def applications(self) -> tuple[LoadedApp, ...]:
+        """The applications, in the order they were given."""
+        return tuple(app for _, loaded in self.mounts for app in loaded.applications)
+
+
+Loaded = LoadedApp | LoadedProject | LoadedMounts
+
 
 def load(
     target: str | object,
@@ -61,29 +125,61 @@ def load(
     app_dir: str | None = None,
     interface: str = "auto",
     pythonpath: tuple[str, ...] = (),
-) -> LoadedApp:
-    """The application that `target` names, or is.
+) -> Loaded:
+    """The application that `target` names, or is; or the applications.
 
     `factory`: the target is called without arguments to get it. `app_dir` (default: the current directory) goes first
-    on the import path, `pythonpath` after it; neither matters for an object. `interface` is auto, wsgi, asgi, asgi3 or
-    asgi2.
+    on the import path, `pythonpath` after it; neither matters for an object. `interface` is auto, wsgi, asgi, asgi3,
+    asgi2 or django, for which the target names a project; a package with wsgi.py and asgi.py is one by itself.
 
     Raises AppLoadError; where the application's own code raised, that is its cause, and `show_traceback` is set. Raises
-    ConfigError when `app_dir` is no directory.
+    ConfigError when `app_dir` is no directory, or `interface` is given for several applications.
     """
     if isinstance(target, str):
         extend_path(app_dir, pythonpath)
+        if interface == "django" or (interface == "auto" and not factory and is_project(target.strip())):
+            return load_project(target.strip())
         found, name = find_target(target.strip())
     else:
+        if interface == "django":
+            raise ConfigError("--interface django takes the name of a project's package, as in mysite, not an object")
         found, name = target, object_name(target)
     if factory:
         found = call_factory(found, name)
+    if isinstance(found, (list, tuple)) and is_mounts(found):
+        if interface != "auto":
+            raise ConfigError(f"--interface: {name} holds mounts, each of which has its own; say it there")
+        return load_mounts(found, app_dir=app_dir, pythonpath=pythonpath)
     if isinstance(found, ModuleType):
         raise AppLoadError(f"{name} is a module, not an application; name the attribute: {name}:app")
     if not callable(found):
         raise AppLoadError(f"{name} is {describe(found)}, which can't be called; an application can")
     kind = choose(found, name, interface, factory)
     return LoadedApp(found, "wsgi" if kind == "wsgi" else "asgi", kind, name)
+
+
+def load_mounts(
+    mounts: Iterable[Mount], *, app_dir: str | None = None, pythonpath: tuple[str, ...] = ()
+) -> LoadedMounts:
+    """The applications of `mounts`. Raises as `load`, with the mount's path in the message."""
+    loaded = []
+    for mount in mounts:
+        try:
+            app = load(
+                mount.app, factory=mount.factory, app_dir=app_dir, interface=mount.interface, pythonpath=pythonpath
+            )
+        except AppLoadError as error:
+            raise AppLoadError(
+                f"mount {mount.path}: {error}", exit_code=error.exit_code, show_traceback=error.show_traceback
+            ) from error.__cause__
+        if isinstance(app, LoadedMounts):
+            raise ConfigError(f"mount {mount.path}: {mount.app} holds mounts, which can't stand inside of mounts")
+        if mount.threads and app.interface == "asgi":
+            raise ConfigError(
+                f"mount {mount.path}: threads: {app.name} speaks ASGI and runs on the event loop; leave it out"
+            )
+        loaded.append(LoadedMount(mount, app))
+    return LoadedMounts(tuple(loaded))
 
 
 def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:
@@ -99,6 +195,63 @@ def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:
     # Modules that came since the folder was last looked at. `importlib.invalidate_caches` loads importlib.metadata.
     for entry in folders:
         sys.path_importer_cache.pop(entry, None)
+
+
+# -- Django projects
+
+
+def entry_points(target: str) -> tuple[str, str]:
+    """The targets of both entry points of the project that `target` names: by its package, or by one of them.
+
+    Raises ConfigError: there is no such project, or it lacks one.
+    """
+    module, _, attribute = target.strip().partition(":")
+    package, _, last = module.rpartition(".")
+    if last not in ENTRY_POINTS:
+        package, attribute = module, ""
+    if not MODULE.fullmatch(package):
+        raise ConfigError(f"--interface django: {target!r} names no project; write its package, as in mysite")
+    suffix = f":{attribute}" if attribute else ""
+    for name in ENTRY_POINTS:
+        if not has_module(package, name):
+            other = ENTRY_POINTS[name == "wsgi"]
+            hint = f", or say --interface {other}" if has_module(package, other) else ""
+            raise ConfigError(
+                f"--interface django: the project {package} has no {name}.py; "
+                f"add the one that `django-admin startproject` writes{hint}"
+            )
+    return f"{package}.wsgi{suffix}", f"{package}.asgi{suffix}"
+
+
+def is_project(target: object) -> bool:
+    """Whether `target` is the name of a package with both entry points, and is no application itself."""
+    return (
+        isinstance(target, str)
+        and MODULE.fullmatch(target) is not None
+        and all(has_module(target, name) for name in ENTRY_POINTS)
+        and not any(hasattr(sys.modules.get(target), name) for name in DEFAULT_ATTRIBUTES)
+    )
+
+
+def load_project(target: str) -> LoadedProject:
+    """Both entry points of the project that `target` names. Raises ConfigError and AppLoadError."""
+    points = []
+    for interface, name in zip(ENTRY_POINTS, entry_points(target), strict=True):
+        found, name = find_target(name)
+        kind = choose(found, name, interface, False)
+        points.append(LoadedApp(found, interface, kind, name))  # type: ignore[arg-type]
+    settings = sys.modules.get("django.conf")
+    if settings is None or not settings.settings.configured:
+        raise ConfigError(f"--interface django: {points[0].name} does not set up Django; say --interface wsgi or asgi")
+    return LoadedProject(points[0], points[1], target)
+
+
+def has_module(package: str, name: str) -> bool:
+    """Whether there is a module `name` in `package`, which is imported to find out."""
+    try:
+        return importlib.util.find_spec(f"{package}.{name}") is not None
+    except (ImportError, AttributeError, ValueError):
+        return False
 
 
 # -- Finding

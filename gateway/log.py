@@ -85,14 +85,14 @@ class ErrorFileHandler(logging.FileHandler):
 
     def reopen(self) -> None:
         """Close the file and open the one that has its name now. Raises OSError, and then keeps the old one."""
-        fresh = self._open()
-        self.acquire()
-        try:
-            old, self.stream = self.stream, fresh
-        finally:
-            self.release()
-        if old is not None:
-            old.close()
+        with self._open() as fresh:
+            self.acquire()
+            try:
+                if self.stream is not None:
+                    # Under the same number: `faulthandler` knows the file by nothing else.
+                    os.dup2(fresh.fileno(), self.stream.fileno(), inheritable=False)
+            finally:
+                self.release()
 
 
 class AccessFile:

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 from . import values
 from .addresses import Address
-from .values import Kind
+from .mounts import INTERFACES, MOUNTS
+from .values import Kind, suggest
 
 
 class Option(NamedTuple):
@@ -250,12 +251,38 @@ OPTIONS: tuple[Option, ...] = (
         placeholder="TARGET",
     ),
     Option(
+        "mount",
+        MOUNTS,
+        (),
+        "serve this application under this path, and others beside it; the longest path wins, / takes what is left. In "
+        "place of TARGET",
+        "Application",
+        names=("mounts",),
+        repeatable=True,
+    ),
+    Option(
         "interface",
         values.TEXT,
         "auto",
         "what the application speaks; auto finds out, and the start-up line says what it found",
         "Application",
-        choices=("auto", "wsgi", "asgi", "asgi3", "asgi2"),
+        choices=INTERFACES,
+    ),
+    Option(
+        "django_wsgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run in threads, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
+        "django_asgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run on the event loop, whatever they are",
+        "Application",
+        repeatable=True,
     ),
     Option(
         "factory", values.SWITCH, False, "the target is called without arguments to get the application", "Application"
@@ -359,7 +386,8 @@ OPTIONS: tuple[Option, ...] = (
         "reuse_port",
         values.SWITCH,
         False,
-        "set SO_REUSEPORT; a process that stops resets connections it has not accepted",
+        "a listening socket for each worker (SO_REUSEPORT), among which the system spreads connections without regard"
+        " to how busy they are; connections that wait at one are reset when it is killed or its socket closes",
         "Listening",
     ),
     # -- Running
@@ -508,6 +536,13 @@ OPTIONS: tuple[Option, ...] = (
         "where the master answers /livez and /readyz, however busy the workers are: HOST:PORT or unix:PATH",
         "Processes",
     ),
+    Option(
+        "control_socket",
+        values.UDS,
+        None,
+        "Unix socket at which `gateway ctl` and `gateway top` find the master; its user only may open it",
+        "Processes",
+    ),
     timeout(
         "drain_delay",
         "",
@@ -524,6 +559,14 @@ OPTIONS: tuple[Option, ...] = (
         "replaced. WSGI threads do not block the loop; a request may take longer than this",
         group="Processes",
         flags=("-t", "--timeout-worker-healthcheck"),
+    ),
+    timeout(
+        "blocked_loop_time",
+        "",
+        0.5,
+        "in which the event loop does not turn, after which the log shows what blocks it, with its stack; nothing is "
+        "ended",
+        group="Processes",
     ),
     Option(
         "max_requests",
@@ -734,6 +777,15 @@ OPTIONS: tuple[Option, ...] = (
         10.0,
         "TLS handshake",
         flags=("--handshake-timeout", "--ssl-handshake-timeout"),
+    ),
+    timeout(
+        "request_timeout",
+        "timeouts.request",
+        0.0,
+        "from a request's head until the application has made its response, waiting for a thread included; then 504, "
+        "or the connection is closed where the response has begun. WebSockets and streams of events "
+        "(text/event-stream) may go on",
+        flags=("--harakiri", "--http-timeout"),
     ),
     timeout("timeout_thread_queue", "", 30.0, "waiting for a thread; after it 503"),
     timeout(
@@ -1052,11 +1104,3 @@ NAMES: dict[str, Option] = _names()
 def find(name: str) -> Option | None:
     """The option a keyword or TOML key names, or None."""
     return NAMES.get(name.replace("-", "_"))
-
-
-def suggest(word: str, candidates: Any) -> str:
-    """What to append to a message when one of `candidates` is close to `word`: "; did you mean X?", or nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(word, list(candidates), 1, 0.7)
-    return f"; did you mean {close[0]}?" if close else ""

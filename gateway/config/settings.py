@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ..errors import ConfigError
 from . import options as table
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, Address, unix_address
-from .options import BY_NAME, ONE_AT_A_TIME, OPTIONS, WORKER_CLASSES, Option, find, suggest, worker_interface
+from .mounts import Mount, check_mounts, is_mounts
+from .options import BY_NAME, ONE_AT_A_TIME, OPTIONS, WORKER_CLASSES, Option, find, worker_interface
+from .values import suggest
 
 if TYPE_CHECKING:
     from ..tls import TLSSettings
@@ -63,14 +65,24 @@ class ApplicationSettings(NamedTuple):
     """What to load, and how."""
 
     app: Any
-    """A target as text, or the application object itself."""
+    """A target as text, or the application object itself; None where there are mounts."""
+    mount: tuple[Mount, ...]
     interface: str
-    """auto, wsgi, asgi, asgi3 or asgi2."""
+    """auto, wsgi, asgi, asgi3, asgi2 or django."""
+    django_wsgi: tuple[str, ...]
+    django_asgi: tuple[str, ...]
     factory: bool
     app_dir: str | None
     pythonpath: tuple[str, ...]
     root_path: str
     """Empty, or starting with a slash and not ending with one."""
+
+    @property
+    def name(self) -> str:
+        """What is served, for people."""
+        if self.mount:
+            return ", ".join(f"{mount.path} {target_name(mount.app)}" for mount in self.mount)
+        return target_name(self.app)
 
 
 class ListenSettings(NamedTuple):
@@ -100,10 +112,14 @@ class ProcessSettings(NamedTuple):
     pid: str | None
     """A path."""
     health_bind: Address | None
+    control_socket: str | None
+    """A path."""
     drain_delay: float
     """Seconds."""
     timeout: float
     """Seconds; 0 = no limit."""
+    blocked_loop_time: float
+    """Seconds; 0 = any."""
     max_requests: int
     """0 = no limit."""
     max_requests_jitter: int
@@ -235,9 +251,9 @@ class LogSettings(NamedTuple):
 class Config:
     """The options of one server. Can't be changed; `replace` makes another.
 
-    `app` is a target such as "module:attribute", or the application itself. `options` are the names of
-    `config/options.py`; texts are read as on the command line (`keep_alive="75s"`). Nothing is read from files or the
-    environment: `config.sources.load` does that.
+    `app` is a target such as "module:attribute", or the application itself, or several of them (`Mounts`). `options`
+    are the names of `config/options.py`; texts are read as on the command line (`keep_alive="75s"`). Nothing is read
+    from files or the environment: `config.sources.load` does that.
 
     Every option's value is also an attribute of its own name: `config.threads`.
 
@@ -277,7 +293,12 @@ class Config:
         sources: dict[str, Source] = {}
         for option in OPTIONS:
             value, source = given.get(option.name, (option.default, DEFAULT))
-            if source is not DEFAULT and not (option.name == "app" and not isinstance(value, str)):
+            if option.name == "app" and is_mounts(value):
+                if "mount" in given:
+                    raise ConfigError(f"{source.text} and {given['mount'][1].text} both hold mounts; keep one")
+                given = {**given, "mount": (value, source)}
+                value, source = None, DEFAULT
+            elif source is not DEFAULT and not (option.name == "app" and not isinstance(value, str)):
                 value = option.read(value, source.text)
             values[option.name] = value
             sources[option.name] = source
@@ -285,6 +306,7 @@ class Config:
         put(self, "_values", MappingProxyType(values))
         put(self, "_sources", MappingProxyType(sources))
         put(self, "_extras", extras)
+        self._take_mounts(values, sources)
         notices = (*self._take_worker_class(values, sources), *self._take_reload(values, sources))
         put(self, "notices", (*notices, *extras.notices))
         addresses = self._addresses(values, sources)
@@ -428,7 +450,8 @@ class Config:
         result = {}
         for option in OPTIONS:
             value = self._values[option.name]
-            shown = option.show(value) if isinstance(value, str) or option.name != "app" else repr(value)
+            is_object = option.name == "app" and not (value is None or isinstance(value, str))
+            shown = repr(value) if is_object else option.show(value)
             result[option.name] = {"value": shown, "source": self._sources[option.name].text}
         return result
 
@@ -455,6 +478,20 @@ class Config:
         """The option `name` as the user wrote it, for messages."""
         source = self._sources[name]
         return BY_NAME[name].flag if source is DEFAULT else source.text
+
+    def _take_mounts(self, values: dict[str, Any], sources: dict[str, Source]) -> None:
+        """One application or several: from the stronger of the sources that say so; the other is forgotten."""
+        if values["app"] is None or not values["mount"]:
+            return
+        app, mount = sources["app"], sources["mount"]
+        if app.rank == mount.rank:
+            what = repr(values["app"]) if isinstance(values["app"], str) else "an application"
+            raise ConfigError(
+                f"{app.text} and {mount.text} both say what to serve; keep one ({what} beside mounts is a mount too,"
+                " at / for what is left)"
+            )
+        weaker = "mount" if app.rank > mount.rank else "app"
+        values[weaker], sources[weaker] = BY_NAME[weaker].default, DEFAULT
 
     def _take_worker_class(self, values: dict[str, Any], sources: dict[str, Source]) -> tuple[str, ...]:
         """Set what the worker class stands for. Returns what to tell about it."""
@@ -532,6 +569,8 @@ class Config:
     def _check(self) -> None:
         """What options ask of each other. Raises ConfigError."""
         values, text = self._values, self._text
+        if values["mount"]:
+            self._check_mounts()
         if values["workers"] > 1 and not values["supervisor"]:
             raise ConfigError(
                 f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"
@@ -539,13 +578,14 @@ class Config:
             )
         if values["reload"] and not values["supervisor"]:
             raise ConfigError(f"{text('reload')}: is done by the master, and with --no-supervisor there is none")
-        if values["reload"] and values["app"] is not None and not isinstance(values["app"], str):
+        apps = [values["app"], *(mount.app for mount in values["mount"])]
+        if values["reload"] and any(app is not None and not isinstance(app, str) for app in apps):
             raise ConfigError(
                 f"{text('reload')}: an application that is loaded already can't be loaded anew; name it,"
                 ' as in gateway.run("main:app", reload=True)'
             )
         if not values["supervisor"]:
-            for name in ("pid", "health_bind", "drain_delay", "preload", "user", "group", "umask"):
+            for name in ("pid", "health_bind", "control_socket", "drain_delay", "preload", "user", "group", "umask"):
                 if values[name] not in (None, False, 0.0):
                     raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
             for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
@@ -553,6 +593,8 @@ class Config:
                     raise ConfigError(
                         f"{text(name)}: with --no-supervisor nobody would replace the worker; leave it out"
                     )
+        if (values["control_socket"] or "").startswith("@"):
+            raise ConfigError(f"{text('control_socket')}: anybody may connect to an abstract socket; name a path")
         if values["certfile"] is None:
             for name in ("keyfile", "keyfile_password", "ca_certs", "ciphers"):
                 if values[name] is not None:
@@ -575,12 +617,32 @@ class Config:
             )
 
 
+    def _check_mounts(self) -> None:
+        """What mounts ask of each other and of other options. Raises ConfigError."""
+        text = self._text
+        try:
+            check_mounts(self._values["mount"])
+        except ValueError as error:
+            raise ConfigError(f"{text('mount')}: {error}") from None
+        if self._sources["interface"].rank > DEFAULT.rank and self._values["interface"] != "auto":
+            raise ConfigError(
+                f"{text('interface')}: each mount has its own; say it there, as interface = ... in [[mount]]"
+            )
+        if self._values["factory"]:
+            raise ConfigError(f"{text('factory')}: each mount has its own; say it there, as in --mount /=module:make()")
+
+
 def keyword(name: str) -> Option:
     """The option a keyword names. Raises ConfigError with a suggestion."""
     option = find(name)
     if option is None:
         raise ConfigError(f"there is no option {name!r}{suggest(name, table.NAMES)}")
     return option
+
+
+def target_name(app: Any) -> str:
+    """A target, or the type of an application that was given as an object."""
+    return app if isinstance(app, str) else type(app).__name__
 
 
 def holds_key(path: str) -> bool:

@@ -23,9 +23,11 @@ from typing import Any
 from ..errors import ConfigError
 from . import gunicorn, python
 from .gunicorn import Given, Translation
-from .options import BY_NAME, NAMES, OPTIONS, Option, find, suggest
+from .mounts import MOUNTS
+from .options import BY_NAME, NAMES, OPTIONS, Option, find
 from .settings import Config, Extras, Source
 from .usage import parser
+from .values import suggest
 
 RANK_PLATFORM = 1
 RANK_FILE = 2
@@ -273,7 +275,8 @@ def check_native(option: Option, key: str, value: Any, file: str) -> None:
     if option.is_switch and not isinstance(value, bool) and value != "auto":
         raise ConfigError(f"{file}: {key}: expected {option.kind.expected}, not {value!r}")
     if isinstance(value, dict):
-        raise ConfigError(f"{file}: {key}: expected {option.kind.expected}, not a table")
+        hint = f"; several, each written [[{key}]]" if option.kind is MOUNTS else ""
+        raise ConfigError(f"{file}: {key}: expected {option.kind.expected}, not a table{hint}")
 
 
 def load_env_files(value: Any, source: Source, environ: MutableMapping[str, str]) -> None:
@@ -312,7 +315,7 @@ def to_toml(config: Config) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A string, number, bool or list of such in TOML."""
+    """A string, number, bool, or list or dict of such in TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -323,4 +326,6 @@ def toml_value(value: Any) -> str:
         )
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
     return repr(value)

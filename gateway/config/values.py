@@ -60,6 +60,14 @@ class Kind(NamedTuple):
     """An empty environment variable is a value, not the lack of one."""
 
 
+def suggest(word: str, candidates: Any) -> str:
+    """What to append to a message when one of `candidates` is close to `word`: "; did you mean X?", or nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(candidates), 1, 0.7)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def read_text(value: object) -> str:
     """A string."""
     if not isinstance(value, str):
@@ -305,3 +313,4 @@ TRUSTED = Kind(
     "an IP address, a network such as 10.0.0.0/8, unix or *", "PEERS", read_trusted, separator=",", takes_empty=True
 )
 ROOT_PATH = Kind("a path prefix, as in /app", "PATH", read_root_path)
+PATH_PREFIXES = Kind("a path prefix, as in /api", "PATH", read_root_path, separator=",")

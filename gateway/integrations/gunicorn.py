@@ -5,8 +5,8 @@ gateway's `Server`, by gunicorn's own settings, through the table that reads a g
 gateway's own options those that concern requests are taken from the environment (GATEWAY_TIMEOUT_HEAD=5s), and are
 stronger.
 
-Rule 1: the heartbeat comes from the event loop. A worker whose loop is blocked is ended by the master; one that has lost
-its master ends by itself.
+Rule 1: the heartbeat comes from the event loop. A worker whose loop is blocked is ended by the master; one without a
+master ends by itself.
 Rule 2: signal handlers only say what is to be done; the loop does it.
 """
 
@@ -148,6 +148,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]
                 listeners=open_listeners((), backlog=self.cfg.backlog, sockets=[each.sock for each in self.sockets]),
                 loggers=self._loggers(),
                 tls=make_tls(self.cfg) if self.cfg.is_ssl else None,
+                recycle=self._recycle,
                 hook_worker=self,
             )
             if not self.alive:
@@ -212,6 +213,13 @@ class GatewayWorker(Worker):  # type: ignore[misc]
                     # The others go on accepting.
                     server.retire()
             await asyncio.sleep(interval)
+
+    def _recycle(self, reason: str) -> None:
+        """The server wants another process in its place: the master starts one when this one is gone."""
+        if self.alive and self.server is not None:
+            self.log.info("Autorestarting worker: %s", reason)
+            self.alive = False
+            self.server.retire()
 
     def _loggers(self) -> Loggers:
         """gunicorn's, with access lines made here."""

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway import loader, log
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     import ssl
 
 
-def load_app(app: Any, config: Config) -> loader.LoadedApp:
-    """The application, loaded as the options say. Raises ConfigError and AppLoadError."""
-    if isinstance(app, loader.LoadedApp):
+def load_app(app: Any, config: Config) -> loader.Loaded:
+    """The application or applications, loaded as the options say. Raises ConfigError and AppLoadError."""
+    if isinstance(app, (loader.LoadedApp, loader.LoadedProject, loader.LoadedMounts)):
         return app
     settings = config.application
     if app is None:
         app = settings.app
+    if app is None and settings.mount:
+        return loader.load_mounts(settings.mount, app_dir=settings.app_dir, pythonpath=settings.pythonpath)
     if app is None:
         raise ConfigError("no application given; say which, as in: Server('app:app')")
     return loader.load(
@@ -41,25 +43,20 @@ def load_app(app: Any, config: Config) -> loader.LoadedApp:
     )
 
 
-def asgi3(loaded: loader.LoadedApp) -> Any:
-    """The application as a single callable."""
-    if loaded.kind != "asgi2":
-        return loaded.app
-
-    async def call(scope: Any, receive: Any, send: Any) -> None:
-        await loaded.app(scope)(receive, send)
-
-    return call
-
-
-def choose_backend(config: Config, loaded: loader.LoadedApp, loggers: log.Loggers) -> Backend:
+def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) -> Backend:
     """The build of the request path, for what this server uses of it; the rest is not even loaded."""
     modules = ["http1.connection", "io.poller"]
-    modules += ["asgi.cycle"] if loaded.interface == "asgi" else ["wsgi.task", "wsgi.errors", "wsgi.executor"]
-    if loaded.interface == "asgi" and config.websocket.enabled:
-        modules += ["websocket.connection"]
-    if loaded.interface == "wsgi" and config.wsgi.threads:
-        modules.append("kernels.queue")
+    interfaces = {app.interface for app in loaded.applications}
+    if "asgi" in interfaces:
+        modules.append("asgi.cycle")
+        if config.websocket.enabled:
+            modules.append("websocket.connection")
+    if "wsgi" in interfaces:
+        modules += ["wsgi.task", "wsgi.errors", "wsgi.executor"]
+        if config.wsgi.threads:
+            modules.append("kernels.queue")
+    if isinstance(loaded, loader.LoadedMounts):
+        modules.append("http.mounts")
     if forwarding(config.forwarded):
         modules.append("http.forwarded")
     if loggers.access is not None:
@@ -98,11 +95,20 @@ def program_loggers(settings: LogSettings) -> log.Loggers:
 
 
 def make_pool(
-    backend: Backend, config: Config, loop: asyncio.AbstractEventLoop, logger: logging.Logger
+    backend: Backend,
+    config: Config,
+    loop: asyncio.AbstractEventLoop,
+    logger: logging.Logger,
+    worn: Callable[[str], object] | None = None,
 ) -> ThreadPool | NoThreads:
-    """The threads for a WSGI application, not started."""
+    """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
+        if config.request_timeout:
+            logger.warning(
+                "--request-timeout has no effect on a WSGI application with --threads 0: it runs on the event loop, "
+                "which can't take its response back meanwhile"
+            )
         return NoThreads(backend, log=logger)
     return ThreadPool(
         backend,
@@ -110,18 +116,25 @@ def make_pool(
         settings.threads,
         settings.limit_thread_queue,
         switch_interval=settings.thread_switch_interval,
+        worn=worn,
         log=logger,
     )
 
 
-def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, logger: logging.Logger) -> Any:
-    """What starts a WSGI application for each stream."""
+def make_wsgi_handler(
+    backend: Backend, config: Config, app: Any, pool: Any, logger: logging.Logger, threads: int = 0
+) -> Any:
+    """What starts a WSGI application for each stream. `threads`: how many of the pool's it may take, 0 for all."""
     settings = config.wsgi
+    executor = pool.executor
+    shared = 0 < threads < settings.threads
+    if shared:
+        executor = backend.module("wsgi.executor").LaneExecutor(executor, threads, settings.limit_thread_queue)
     return backend.module("wsgi.task").WSGIHandler(
         app,
-        pool.executor,
+        executor,
         errors=backend.module("wsgi.errors").ErrorStream(logger.error),
-        multithread=settings.threads > 1,
+        multithread=(threads if shared else settings.threads) > 1,
         multiprocess=config.workers > 1,
         server_software=f"gateway/{__version__}",
         queue_timeout=settings.timeout_thread_queue,
@@ -130,8 +143,13 @@ def make_wsgi_handler(backend: Backend, config: Config, app: Any, pool: Any, log
     )
 
 
-def make_service(backend: Backend, config: Config, handler: Any, logger: logging.Logger, access_log: Any) -> Any:
-    """What all connections share. `access_log` is an AccessLogger, or None. Raises ConfigError."""
+def make_service(
+    backend: Backend, config: Config, handler: Any, mounts: Any, logger: logging.Logger, access_log: Any
+) -> Any:
+    """What all connections share: a handler, or a table of mounts. `access_log` is an AccessLogger, or None.
+
+    Raises ConfigError.
+    """
     limits = backend.module("http.limits")
     service = backend.module("http.service")
     response = config.response
@@ -148,6 +166,7 @@ def make_service(backend: Backend, config: Config, handler: Any, logger: logging
         extra_fields=response.extra_fields,
         header_map=getattr(service, f"HEADER_MAP_{response.header_map.upper()}"),
         root_path=config.application.root_path,
+        mounts=mounts,
     )
 
 

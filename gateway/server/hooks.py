@@ -221,8 +221,8 @@ class RequestHooks:
 
         return application
 
-    def around(self, backend: Backend, handler: Any, access_log: Any) -> tuple[Any, Any]:
-        """What to put in the place of `handler` and of `access_log`, which may be None."""
+    def around_handler(self, backend: Backend, handler: Any) -> Any:
+        """What to put in the place of `handler`."""
         base: Any = backend.module("kernels.base")
         hooks = self
 
@@ -236,8 +236,12 @@ class RequestHooks:
                 hooks._opening = None
                 return handler.open_websocket(stream)
 
-            def __getattr__(self, name: str) -> Any:
-                return getattr(handler, name)
+        return HookedHandler()
+
+    def around_log(self, backend: Backend, access_log: Any) -> Any:
+        """What to put in the place of `access_log`, which may be None."""
+        base: Any = backend.module("kernels.base")
+        hooks = self
 
         class HookedLog(base.AccessLog):  # type: ignore[misc]
             """Has the hook called afterwards."""
@@ -256,4 +260,4 @@ class RequestHooks:
         hooked = HookedLog()
         # The hook gets it, too.
         hooked.keeps_environ = True
-        return HookedHandler(), hooked
+        return hooked

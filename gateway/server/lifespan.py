@@ -6,6 +6,9 @@ connection is accepted, and to shut down after the last one is gone::
     startup() ----> lifespan.startup ----> lifespan.startup.complete | .failed
     shutdown() ---> lifespan.shutdown ---> lifespan.shutdown.complete | .failed
 
+Where several applications are mounted, each has a lifespan and a state of its own. They start one after the other and
+shut down in reverse order; if one does not start, those before it shut down again.
+
 Rule 1: with mode "auto" an application that raises on the scope does not support lifespan, and is served without.
 One that raises SystemExit or KeyboardInterrupt does not want to be served.
 Rule 2: both waits have a bound, and shutdown is asked for once, and only where startup was completed.
@@ -14,7 +17,7 @@ Rule 2: both waits have a bound, and shutdown is asked for once, and only where 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from logging import Logger
 from typing import Any, Literal
 
@@ -31,7 +34,7 @@ class Lifespan:
 
     `state` is the dictionary the application fills at startup; requests get shallow copies. `mode` is "auto", "on"
     (an application without lifespan is an error) or "off" (the application is not asked). The timeouts are seconds,
-    0 for none.
+    0 for none. `where` is said in messages, as in " at /legacy", where there are several.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Lifespan:
         mode: Literal["auto", "on", "off"] = "auto",
         startup_timeout: float = 60.0,
         shutdown_timeout: float = 30.0,
+        where: str = "",
         log: Logger,
     ) -> None:
         self.app = app
@@ -49,6 +53,7 @@ class Lifespan:
         self.mode = mode
         self.startup_timeout = startup_timeout
         self.shutdown_timeout = shutdown_timeout
+        self.where = where
         self.log = log
         self.supported = False
         """Whether the application completed its startup event."""
@@ -69,7 +74,7 @@ class Lifespan:
         """
         if self.mode == "off":
             return
-        self.log.info("Waiting for application startup.")
+        self.log.info("Waiting for application startup%s.", self.where)
         self._task = asyncio.create_task(self._run(), name="gateway-lifespan")
         try:
             async with asyncio.timeout(self.startup_timeout or None):
@@ -77,7 +82,7 @@ class Lifespan:
         except TimeoutError:
             await self.cancel()
             raise AppLoadError(
-                f"Application startup did not complete within {self.startup_timeout:g} s. Exiting.",
+                f"Application startup{self.where} did not complete within {self.startup_timeout:g} s. Exiting.",
                 exit_code=EXIT_BOOT,
             )
         except asyncio.CancelledError:
@@ -86,37 +91,38 @@ class Lifespan:
         if self._failure is not None:
             await self.cancel()
             reason = f": {self._failure}" if self._failure else ""
-            raise AppLoadError(f"Application startup failed{reason}", exit_code=EXIT_BOOT)
+            raise AppLoadError(f"Application startup{self.where} failed{reason}", exit_code=EXIT_BOOT)
         if not self.supported:
             self._judge_unsupported()
             return
-        self.log.info("Application startup complete.")
+        self.log.info("Application startup%s complete.", self.where)
 
     def _judge_unsupported(self) -> None:
         """The application ended without an answer to lifespan.startup."""
         error = self._error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise AppLoadError(
-                f"Application startup failed: the application raised {type(error).__name__}",
+                f"Application startup{self.where} failed: the application raised {type(error).__name__}",
                 exit_code=EXIT_BOOT,
                 show_traceback=True,
             ) from error
         if self.mode == "on":
             what = "raised an exception" if error else "returned before lifespan.startup.complete"
             raise AppLoadError(
-                f"Application startup failed: the application {what} (--lifespan is on)",
+                f"Application startup{self.where} failed: the application {what} (--lifespan is on)",
                 exit_code=EXIT_BOOT,
                 show_traceback=error is not None,
             ) from error
         if error is not None and self._received:
             # It took the event, so it knows lifespan; the specification still wants the server to continue.
             self.log.warning(
-                "The application raised an exception in its lifespan startup; serving without lifespan events. "
+                "The application%s raised an exception in its lifespan startup; serving without lifespan events. "
                 "Use --lifespan on to make this an error.",
+                self.where,
                 exc_info=error,
             )
         else:
-            self.log.info("ASGI 'lifespan' protocol appears unsupported.")
+            self.log.info("ASGI 'lifespan' protocol appears unsupported%s.", self.where)
 
     async def shutdown(self) -> bool:
         """Send lifespan.shutdown, once, and wait for the answer. Returns False when the application failed.
@@ -132,14 +138,14 @@ class Lifespan:
         if task.done():
             # It returned after its startup: there is nobody to ask.
             return self._error is None
-        self.log.info("Waiting for application shutdown.")
+        self.log.info("Waiting for application shutdown%s.", self.where)
         try:
             async with asyncio.timeout(self.shutdown_timeout or None):
                 await self._shutdown_answered.wait()
                 if self._failure is None:
                     await asyncio.wait([task])
         except TimeoutError:
-            self.log.error("Application shutdown did not complete within %g s.", self.shutdown_timeout)
+            self.log.error("Application shutdown%s did not complete within %g s.", self.where, self.shutdown_timeout)
             await self.cancel()
             return False
         except asyncio.CancelledError:
@@ -147,12 +153,12 @@ class Lifespan:
             raise
         if self._failure is not None:
             await self.cancel()
-            self.log.error("Application shutdown failed: %s", self._failure or "no reason given")
+            self.log.error("Application shutdown%s failed: %s", self.where, self._failure or "no reason given")
             return False
         if self._error is not None:
-            self.log.error("Application shutdown failed.")
+            self.log.error("Application shutdown%s failed.", self.where)
             return False
-        self.log.info("Application shutdown complete.")
+        self.log.info("Application shutdown%s complete.", self.where)
         return True
 
     async def cancel(self) -> None:
@@ -182,7 +188,7 @@ class Lifespan:
         """The application has raised."""
         self._error = error
         if self.supported:
-            self.log.error("Exception in the application's lifespan", exc_info=error)
+            self.log.error("Exception in the application's lifespan%s", self.where, exc_info=error)
 
     async def _receive(self) -> Message:
         self._received += 1
@@ -214,3 +220,29 @@ class Lifespan:
             self._shutdown_answered.set()
         else:
             raise RuntimeError(f"not a lifespan message: {kind!r}")
+
+
+class Lifespans:
+    """The lifespans of one server, in the order in which the applications were given."""
+
+    def __init__(self, lifespans: Sequence[Lifespan]) -> None:
+        self.lifespans = tuple(lifespans)
+
+    async def startup(self) -> None:
+        """Start one after the other. Raises as `Lifespan.startup`, after those that were started have shut down."""
+        try:
+            for lifespan in self.lifespans:
+                await lifespan.startup()
+        except BaseException:
+            await self.shutdown()
+            raise
+
+    async def shutdown(self) -> bool:
+        """Shut down what was started, in reverse order, each whatever became of the others. False when one failed."""
+        results = [await lifespan.shutdown() for lifespan in reversed(self.lifespans)]
+        return all(results)
+
+    async def cancel(self) -> None:
+        """End all of them, without asking."""
+        for lifespan in reversed(self.lifespans):
+            await lifespan.cancel()

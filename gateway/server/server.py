@@ -1,4 +1,4 @@
-"""Server: one application, on its listeners, in one event loop; from start to drained stop.
+"""Server: an application, or several, on its listeners, in one event loop; from start to drained stop.
 
 ::
 
@@ -22,7 +22,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,6 @@ from gateway.errors import EXIT_OK, AppLoadError, ConfigError
 from .assembly import (
     AccessLog,
     addresses_of,
-    asgi3,
     choose_backend,
     load_app,
     make_poller,
@@ -43,15 +42,17 @@ from .assembly import (
     make_service,
     make_tls,
     make_upgrade,
-    make_wsgi_handler,
     program_loggers,
 )
 from .hooks import HERE, HookWorker, RequestHooks, tell
-from .lifespan import Lifespan
+from .inflight import InFlight
+from .lifespan import Lifespans
 from .listener import Listener, open_listeners
+from .mount import Applications
 from .protocol import Acceptor
 from .share import Share
 from .stopping import CLEANUP, POLL, Drain
+from .watching import INTERVAL, LoopWatch
 from .worker import (
     Signals,
     Terminated,
@@ -75,7 +76,7 @@ EXIT_TIME = 5.0
 
 
 class Server:
-    """Serves one application. Can be used once::
+    """Serves an application, or several, each under its path. Can be used once::
 
         server = Server(app, threads=4, bind="127.0.0.1:0")
         await server.serve()                    # until shutdown() or, with handle_signals, a signal
@@ -84,14 +85,16 @@ class Server:
 
         with Server(app).run_in_thread() as server: ...  # the same, with a loop of its own in a thread
 
-    `app` is an application, a target such as "module:app", or a `LoadedApp`; None takes the one of `config`.
+    `app` is an application, a target such as "module:app", `Mounts`, or one of these loaded; None takes that of
+    `config`.
     `options` are those of `Config`, on top of `config`. `sockets` are listened at too, or instead of the default
     address where no other is given; they stay the caller's to close. `listeners` are those of a supervisor, in place
     of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
     the start. `handle_signals`: TERM and INT stop gracefully, a
-    second INT at once. `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is
-    used as the program has set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this
-    process as. `tls` stands in for what the options would make.
+    second INT at once. `recycle` is called with the reason why this process should be replaced, and sees to it.
+    `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is used as the program has
+    set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this process as. `tls` stands in
+    for what the options would make.
 
     Raises ConfigError and AppLoadError.
     """
@@ -108,6 +111,7 @@ class Server:
         handle_signals: bool = False,
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
+        recycle: Callable[[str], object] | None = None,
         hook_worker: HookWorker | None = None,
         tls: ssl.SSLContext | None = None,
         **options: Any,
@@ -128,6 +132,7 @@ class Server:
         self.tls = tls or make_tls(config)
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
+        self.applications = Applications(self.loaded, config, self.log)
         self.backend = backend or choose_backend(config, self.loaded, self.loggers)
         self.share = share
         self.hook_worker = hook_worker or HookWorker(config, self.log, pid=os.getpid())
@@ -141,8 +146,13 @@ class Server:
         self.state = NEW
         self._owns_loggers = loggers is None
         self._watchdog = watchdog
+        self._recycle = recycle
+        self._watch: LoopWatch | None = None
+        self._heartbeat: Any = None
+        self._inflight: InFlight | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lifespan: Lifespan | None = None
+        self._drain: Drain | None = None
+        self._lifespans: Lifespans | None = None
         self._access_log: AccessLog | None = None
         self._signals: Signals | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -307,22 +317,22 @@ class Server:
                 sockets=self.sockets,
             )
         self._addresses = [listener.address for listener in self.listeners]
-        state: dict[str, Any] = {}
-        if self.loaded.interface == "asgi":
-            await self._start_application(state)
-        if self.loaded.interface == "asgi":
-            handler = self._asgi_handler(loop, state)
-        else:
-            self.pool = make_pool(self.backend, config, loop, self.log)
+        applications = self.applications
+        if applications.has_asgi:
+            await self._start_applications()
+        if applications.has_wsgi:
+            self.pool = make_pool(self.backend, config, loop, self.log, self._worn)
             self.pool.start()
-            handler = make_wsgi_handler(self.backend, config, self.loaded.app, self.pool, self.log)
+        applications.start(self.backend, loop, self.pool, self.hooks)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
         access_log = self._access_log.logger
         if self.hooks is not None:
-            handler, access_log = self.hooks.around(self.backend, handler, access_log)
-        self.service = make_service(self.backend, config, handler, self.log, access_log)
+            access_log = self.hooks.around_log(self.backend, access_log)
+        self.service = make_service(
+            self.backend, config, applications.handler, applications.table, self.log, access_log
+        )
         self.hook_worker.requests = lambda: self.service.total_requests
-        if self.loaded.interface == "asgi":
+        if applications.has_asgi:
             self.service.upgrade = make_upgrade(self.backend, config, self.service)
         self.poller = make_poller(self.backend, config, loop, self.service, self.log)
         if self.poller is not None and self.pool is not None:
@@ -338,24 +348,40 @@ class Server:
             poller=self.poller,
             log=self.log,
         )
+        on_loop = applications.on_loop
+        self._inflight = InFlight(self.acceptor, self.pool, on_loop, loop, config.request_timeout, self.log)
+        self.service.overdue = self._inflight.overdue
         if self.share is not None:
             self.share.connections = lambda: self.service.connections
             self.share.requests = lambda: self.service.total_requests
+        self._begin_watch()
         self._tick()
         await self._accept(loop)
 
-    async def _start_application(self, state: dict[str, Any]) -> None:
+    def _begin_watch(self) -> None:
+        """Show signs of life to the master, and have a thread look at the loop."""
+        assert self._inflight is not None
+        limit = self.config.processes.blocked_loop_time
+        if self.share is not None:
+            board, row = self.share.board, self.share.row
+            make = self.backend.module("kernels.watch").Heartbeat
+            self._heartbeat = make(board.memory, board.place(row), INTERVAL)
+            self._heartbeat.start()
+        if limit or self.share is not None:
+            self._watch = LoopWatch(limit, TICK, self._inflight.blocking, self.log, self.share)
+            self._watch.start()
+
+    def _worn(self, reason: str) -> None:
+        """Too much of this process is lost."""
+        if self._recycle is None:
+            self.log.error("%s. No supervisor replaces this process (pid:%d): restart it", reason, os.getpid())
+        else:
+            self._recycle(reason)
+
+    async def _start_applications(self) -> None:
         """Lifespan startup; given up when asked to stop meanwhile."""
-        settings = self.config.asgi
-        self._lifespan = Lifespan(
-            asgi3(self.loaded),
-            state,
-            mode=settings.lifespan,  # type: ignore[arg-type]
-            startup_timeout=settings.lifespan_startup_timeout,
-            shutdown_timeout=settings.lifespan_shutdown_timeout,
-            log=self.log,
-        )
-        startup = asyncio.ensure_future(self._lifespan.startup())
+        self._lifespans = self.applications.lifespans()
+        startup = asyncio.ensure_future(self._lifespans.startup())
         asked = asyncio.ensure_future(self._asked.wait())
         try:
             await asyncio.wait([startup, asked], return_when=asyncio.FIRST_COMPLETED)
@@ -367,14 +393,6 @@ class Server:
             if not startup.done():
                 startup.cancel()
                 await asyncio.wait([startup])
-
-    def _asgi_handler(self, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Any:
-        # "state" is in the scope when the application supports lifespan (ASGI lifespan, "Lifespan State").
-        supported = self._lifespan is not None and self._lifespan.supported
-        asgi2 = self.loaded.kind == "asgi2"
-        make = self.backend.module("asgi.cycle").ASGIHandler
-        app = self.loaded.app if self.hooks is None else self.hooks.recording(self.loaded.app)
-        return make(app, loop, self.log, state if supported else None, asgi2)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept connections, and say so."""
@@ -398,8 +416,7 @@ class Server:
         """What serves, for people: interface, build, loop, I/O, threads."""
         assert self._loop is not None
         return (
-            f"Using interface: {self.loaded.kind}"
-            f" ({'auto-detected' if self.config.application.interface == 'auto' else 'as told'}),"
+            f"{self.applications.describe()},"
             f" backend {self.backend.describe()}, loop {loop_name(self._loop)},"
             f" I/O {'epoll' if self.poller is not None else 'asyncio'}"
             + (f", threads {self.pool.size}" if self.pool is not None else "")
@@ -408,11 +425,15 @@ class Server:
     def _tick(self) -> None:
         """The one timer: clock, Date, deadlines."""
         now = time.monotonic()
+        if self._watch is not None:
+            self._watch.turned(now)
         self.service.refresh(now, time.time())
         if self.pool is not None:
             self.pool.drain()
         if self.acceptor is not None:
             self.acceptor.tick(now)
+        if self._inflight is not None:
+            self._inflight.tick(now)
         if self.share is not None:
             if self.state == STOPPING:
                 self.share.leave()
@@ -430,9 +451,7 @@ class Server:
         watchdog = self._watchdog
         if watchdog is None or number not in (signal.SIGINT, signal.SIGTERM):
             return
-        config = self.config
-        lifespan = config.asgi.lifespan_shutdown_timeout if self.loaded.interface == "asgi" else 0.0
-        watchdog.arm(config.graceful_timeout + lifespan + EXIT_TIME)
+        watchdog.arm(self.config.graceful_timeout + self.applications.shutdown_time() + EXIT_TIME)
 
     def _signal(self, number: int) -> None:
         """On the loop: a signal has arrived."""
@@ -445,6 +464,9 @@ class Server:
             self._at_once.set()
             if self._watchdog is not None:
                 self._watchdog.arm(EXIT_TIME)
+        if self._drain is not None:
+            # Nobody takes over any more.
+            self._drain.keep_idle = False
         self._ask(None)
 
     def _ask(self, grace: float | None) -> None:
@@ -475,9 +497,9 @@ class Server:
         if self.share is not None:
             self.share.leave()
         try:
-            await self._drain().run(grace)
-            if self._lifespan is not None and not self._at_once.is_set():
-                await self._unless_at_once(self._lifespan.shutdown())
+            await self._begin_drain().run(grace)
+            if self._lifespans is not None and not self._at_once.is_set():
+                await self._unless_at_once(self._lifespans.shutdown())
         except Exception:
             self.log.exception("Internal error: stopping failed")
         finally:
@@ -488,18 +510,21 @@ class Server:
                 self.loggers.close()
             self._finished.set_result(None)
 
-    def _drain(self) -> Drain:
-        assert self.acceptor is not None
-        return Drain(
+    def _begin_drain(self) -> Drain:
+        assert self.acceptor is not None and self._inflight is not None
+        self._drain = Drain(
             self.listeners,
             self.acceptor,
             self.service,
             self.pool,
+            self.applications.on_loop,
             self._at_once,
+            report=self._inflight.report,
             leave_queue=self._leave_queue,
             keep_idle=self._keep_idle,
             log=self.log,
         )
+        return self._drain
 
     async def _unless_at_once(self, coroutine: Any) -> None:
         """Run `coroutine`, and cancel it when it has to go fast."""
@@ -522,13 +547,19 @@ class Server:
             self.acceptor.close()
         if self.poller is not None:
             self.poller.close()
-        if self._lifespan is not None:
-            await self._lifespan.cancel()
+        if self._lifespans is not None:
+            await self._lifespans.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        if self._watch is not None:
+            self._watch.stop()
         # A thread that is still busy was given its time before.
         if self.pool is not None and not await self.pool.stop(POLL if self.pool.busy else CLEANUP):
             self.log.warning("%d threads still run application code; they end with the process", self.pool.busy)
+        if self.pool is not None and self.pool.lost:
+            self.log.warning("%d lost threads still run application code; they end with the process", self.pool.lost)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         if self._access_log is not None:
             self._access_log.close()
         if self._signals is not None:

@@ -1,9 +1,13 @@
 """Workers share a listening socket: how each gets its share of the connections.
 
-The kernel wakes all of them for a connection, and who is first takes it: with keep-alive, one worker may so end up with
-most of the clients while another idles. Therefore each shows on a `Board`, in memory they share, how many connections
-it has. One that has clearly more than another leaves new ones alone for a moment; what is still there then, because the
-other is busy, it takes after all. Nobody waits for longer than that moment.
+The kernel wakes one of those that wait for a connection (see `bell`; all of them where that can't be had), and with
+keep-alive one worker may so end up with most of the clients while another idles. Therefore each shows on a `Board`, in
+memory they share, how many connections it has. One that has clearly more than another is only woken along with another,
+and leaves new ones alone for a moment; what is still there then, because the other is busy, it takes after all. Nobody
+waits for longer than that moment.
+
+On the same board each shows its signs of life, for the master: one that its loop gives, one that needs the interpreter
+only (`watching.LoopWatch`), and one that needs neither (`core.kernels.watch`).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import mmap
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 ROWS = 4096
 """Workers there can be at a time."""
@@ -32,17 +37,30 @@ PASS_ACCEPTS = 8
 
 EMPTY = -1
 
-CELLS = 3
+CELLS = 5
+
+INTERPRETER, PROCESS = 3, 4
+"""Where in its row a worker's interpreter and its process show that they live; the loop does with each `write`."""
+
+
+class Silence(NamedTuple):
+    """Seconds since a worker's last signs of life; None: it gives no such sign."""
+
+    loop: float
+    interpreter: float | None
+    process: float | None
 
 
 class Board:
-    """A row per worker: connections, when that was written (milliseconds of `time.monotonic`), requests so far.
+    """A row per worker: connections, when that was written (milliseconds of `time.monotonic`), requests so far, signs
+    of life (the same).
 
     Made before any worker is forked, and written by each in its own row only, so that there is nothing to lock.
     """
 
     def __init__(self) -> None:
-        self._rows = memoryview(mmap.mmap(-1, ROWS * CELLS * 8)).cast("q")
+        self.memory = mmap.mmap(-1, ROWS * CELLS * 8)
+        self._rows = memoryview(self.memory).cast("q")
         self._top = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
 
     def take(self) -> int:
@@ -59,6 +77,8 @@ class Board:
         rows[CELLS * row] = EMPTY
         rows[CELLS * row + 1] = 1
         rows[CELLS * row + 2] = 0
+        rows[CELLS * row + INTERPRETER] = 0
+        rows[CELLS * row + PROCESS] = 0
         return row
 
     def free(self, row: int) -> None:
@@ -79,13 +99,32 @@ class Board:
         """How many requests that worker has had."""
         return self._rows[CELLS * row + 2]
 
+    def connections(self, row: int) -> int:
+        """How many connections that worker has; EMPTY: it accepts none."""
+        return self._rows[CELLS * row]
+
     def left(self, row: int) -> bool:
         """Whether that worker accepts no connections any more."""
         return self._rows[CELLS * row] == EMPTY
 
-    def silence(self, row: int) -> float:
-        """Seconds since that worker's loop has last turned."""
-        return time.monotonic() - self._rows[CELLS * row + 1] / 1000
+    def place(self, row: int) -> int:
+        """Where in `memory`, in bytes, that worker's process shows that it lives."""
+        return (CELLS * row + PROCESS) * 8
+
+    def breathe(self, row: int) -> None:
+        """Show that this worker's interpreter runs Python code."""
+        self._rows[CELLS * row + INTERPRETER] = int(time.monotonic() * 1000)
+
+    def silence(self, row: int) -> Silence:
+        """For how long nothing was heard of that worker."""
+        now = time.monotonic()
+        first = CELLS * row
+        interpreter, process = self._rows[first + INTERPRETER], self._rows[first + PROCESS]
+        return Silence(
+            now - self._rows[first + 1] / 1000,
+            now - interpreter / 1000 if interpreter else None,
+            now - process / 1000 if process else None,
+        )
 
     def least(self, row: int) -> int:
         """The fewest connections any other worker has; EMPTY when there is no other."""
@@ -112,6 +151,10 @@ class Share:
         """Write down how many there are."""
         self.board.write(self.row, self.connections())
         self.board.count(self.row, self.requests())
+
+    def breathe(self) -> None:
+        """Show that the interpreter runs; from any thread."""
+        self.board.breathe(self.row)
 
     def allowance(self, most: int) -> int:
         """How many of up to `most` connections to accept now; 0: leave them to others."""

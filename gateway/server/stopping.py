@@ -20,7 +20,7 @@ import contextlib
 import logging
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .listener import Listener
@@ -45,7 +45,8 @@ CLEANUP = 1.0
 class Drain:
     """The end of everything that runs on `listeners` and `acceptor`, for `run` once.
 
-    `pool` is None without threads. `at_once`, when set, cuts the waiting short.
+    `pool` is None without threads, `handlers` are those that run applications on the loop. `report` tells the log of
+    each request that still runs, with the text it is given. `at_once`, when set, cuts the waiting short.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Drain:
         acceptor: Acceptor,
         service: Any,
         pool: Any,
+        handlers: Sequence[Any],
         at_once: asyncio.Event,
         *,
+        report: Callable[[str], object],
         leave_queue: bool = False,
         keep_idle: bool = False,
         log: logging.Logger,
@@ -64,7 +67,9 @@ class Drain:
         self.acceptor = acceptor
         self.service = service
         self.pool = pool
+        self.handlers = handlers
         self.at_once = at_once
+        self.report = report
         self.leave_queue = leave_queue
         self.keep_idle = keep_idle
         self.log = log
@@ -131,9 +136,10 @@ class Drain:
 
     def _applications(self) -> int:
         """Calls of the application that have not returned, whether or not anybody waits for their response."""
+        running = sum(int(handler.active()) for handler in self.handlers)
         if self.pool is not None:
-            return int(self.pool.busy + self.pool.queued)
-        return int(self.service.handler.active())
+            running += int(self.pool.busy + self.pool.queued)
+        return running
 
     def _only_lingering(self) -> bool:
         """Whether all that is left are connections whose last response is out."""
@@ -155,16 +161,14 @@ class Drain:
             self.log.warning(
                 "Stopping %s: %d requests cut off, %d calls of the application still running", why, cut, applications
             )
+            self.report("Cut off")
         for protocol in tuple(self.acceptor.protocols):
-            what = protocol.connection.describe()
-            if what:
-                self.log.warning("Cut off: %s", what)
             try:
                 protocol.connection.abort_requests()
             except Exception:
                 self.log.exception("Internal error: cutting off a request failed")
-        if self.pool is None:
-            self.service.handler.cancel_all()
+        for handler in self.handlers:
+            handler.cancel_all()
         self.acceptor.close()
         end = time.monotonic() + CLEANUP
         while self._running() and time.monotonic() < end:  # noqa: ASYNC110 (many things, none with an event)

@@ -4,6 +4,9 @@ A fixed number of threads takes work from one queue (`core.kernels.queue`); the 
 work there. What the threads have to say comes back through an executor (`core.wsgi.executor`), which the loop empties.
 
 The threads are daemons: an application stuck in a system call must not keep the process from ending.
+
+A thread can't be ended from outside. One that works on for a request whose response was taken back is *lost*: it is
+counted, another one takes its place in the queue, and it ends when it comes back.
 """
 
 from __future__ import annotations
@@ -12,10 +15,30 @@ import asyncio
 import contextvars
 import sys
 import threading
+from collections.abc import Callable
 from logging import Logger
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..backend import Backend
+from .stacks import thread_stack
+
+LOST_TIME = 1.0
+"""Seconds a thread gets to notice that its request was taken back, before it counts as lost."""
+
+LOST_PART = 2
+"""With one thread lost out of so many, the process wants to be replaced."""
+
+MOST_LOST = 4
+"""For each thread there is, so many may be lost; more are not given a successor."""
+
+
+class LostThread(NamedTuple):
+    """A thread that was given up: its name, what it runs, the age of that request in seconds, its stack."""
+
+    name: str
+    task: Any
+    age: float
+    stack: str
 
 
 class ThreadPool:
@@ -23,7 +46,8 @@ class ThreadPool:
 
     `executor` is what a handler submits tasks to. `loop` is where they make their steps; `log` gets what a task
     raises although it must not. `switch_interval`: seconds after which a thread lets others have the interpreter,
-    while the pool is there and for all of the process; 0 leaves it as it is. Raises ValueError for less than one
+    while the pool is there and for all of the process; 0 leaves it as it is. `worn` is called once, on the loop, with
+    the reason why the process should be replaced: too many threads are lost. Raises ValueError for less than one
     thread.
     """
 
@@ -35,11 +59,15 @@ class ThreadPool:
         limit: int = 0,
         *,
         switch_interval: float = 0.0,
+        worn: Callable[[str], object] | None = None,
         log: Logger,
     ) -> None:
         self.loop = loop
         self.size = threads
         self.log = log
+        self.lost = 0
+        """Threads that work on for requests that were taken back."""
+        self._worn = worn
         self._work: Any = backend.module("kernels.queue").WorkQueue(threads, limit)
         self.executor: Any = backend.module("wsgi.executor").ThreadExecutor(self._work, self._wake, log)
         self._threads: list[threading.Thread] = []
@@ -58,11 +86,11 @@ class ThreadPool:
             self._switched_from = sys.getswitchinterval()
             sys.setswitchinterval(self._switch_interval)
         for number in range(self.size):
-            thread = threading.Thread(
-                target=self._serve, args=(number,), name=f"gateway-thread-{number + 1}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
+            self._threads.append(self._thread(number))
+            self._threads[number].start()
+
+    def _thread(self, number: int) -> threading.Thread:
+        return threading.Thread(target=self._serve, args=(number,), name=f"gateway-thread-{number + 1}", daemon=True)
 
     def drain(self) -> None:
         """On the loop: make the steps that tasks have asked for."""
@@ -76,11 +104,53 @@ class ThreadPool:
             self.executor.woken = False
 
     def _serve(self, number: int) -> None:
-        self._work.serve(number, self.log)
+        replaced = self._work.serve(number, self.log)
         try:
-            self.loop.call_soon_threadsafe(self._left)
+            self.loop.call_soon_threadsafe(self._found if replaced else self._left)
         except RuntimeError:
             pass
+
+    def _found(self) -> None:
+        self.lost -= 1
+        self.log.info("A thread that was lost has come back, and ended; %d are lost", self.lost)
+
+    # Threads that are stuck
+
+    def running(self) -> list[tuple[int, Any]]:
+        """The number of each thread that runs a task, and the task."""
+        numbered = ((number, self._work.running(number)) for number in range(self.size))
+        return [(number, task) for number, task in numbered if task is not None]
+
+    def number_of(self, task: Any) -> int | None:
+        """The number of the thread that runs `task`, or None."""
+        return next((number for number, other in self.running() if other is task), None)
+
+    def stack(self, number: int) -> str:
+        """What that thread does, as lines of a traceback."""
+        return thread_stack(self._threads[number].ident)
+
+    def look_for_lost(self, now: float, limit: float) -> list[LostThread]:
+        """Replace the threads that run a task whose response was taken back, or is out, and whose request has had its
+        time of `limit` seconds; `now` is monotonic. Returns them.
+        """
+        found = []
+        for number, task in self.running():
+            age = now - task.since
+            if task.stream is not None or age < limit + LOST_TIME or self.lost >= MOST_LOST * self.size:
+                continue
+            thread = self._threads[number]
+            stack = self.stack(number)
+            if not self._work.replace(number):
+                continue
+            self.lost += 1
+            found.append(LostThread(thread.name, task, age, stack))
+            thread.name += " (lost)"
+            self._threads[number] = self._thread(number)
+            self._threads[number].start()
+        if found and self.lost * LOST_PART >= self.size and self._worn is not None:
+            worn, self._worn = self._worn, None
+            worn(f"{self.lost} threads are lost to requests that do not end (--request-timeout), of {self.size}")
+        return found
 
     def _left(self) -> None:
         self._running -= 1
@@ -129,7 +199,7 @@ class ThreadPool:
 class NoThreads:
     """What stands in for a ThreadPool where the application runs on the loop's thread."""
 
-    size = threads = busy = queued = 0
+    size = threads = busy = queued = lost = 0
 
     def __init__(self, backend: Backend, *, log: Logger) -> None:
         self.executor: Any = backend.module("wsgi.executor").InlineExecutor(log)
@@ -139,6 +209,22 @@ class NoThreads:
 
     def drain(self) -> None:
         """Nothing is ever left to do."""
+
+    def running(self) -> list[tuple[int, Any]]:
+        """There is no thread that could run anything."""
+        return []
+
+    def number_of(self, task: Any) -> int | None:
+        """None."""
+        return None
+
+    def stack(self, number: int) -> str:
+        """Nothing."""
+        return ""
+
+    def look_for_lost(self, now: float, limit: float) -> list[LostThread]:
+        """Nothing can be lost."""
+        return []
 
     async def stop(self, timeout: float) -> bool:
         """Nothing to stop."""

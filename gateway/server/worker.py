@@ -22,6 +22,8 @@ from typing import Any
 
 from gateway.errors import EXIT_ERROR, ConfigError
 
+from .stacks import stack_file
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGQUIT") if hasattr(signal, name))
@@ -172,8 +174,9 @@ class Watchdog:
             "what each thread does follows.",
             ", ".join(names),
         )
-        if sys.__stderr__ is not None:
-            faulthandler.dump_traceback(sys.__stderr__)
+        file = stack_file(self.log)
+        if file is not None:
+            faulthandler.dump_traceback(file)
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

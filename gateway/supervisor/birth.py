@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from gateway.errors import EXIT_ERROR, EXIT_OK
 from gateway.server.hooks import HookSettings, HookWorker
@@ -23,18 +25,24 @@ if TYPE_CHECKING:
 
 
 def become_worker(
-    master: Master, generation: Generation, row: int, channel: Channel, hook_worker: HookWorker
+    master: Master,
+    generation: Generation,
+    row: int,
+    channel: Channel,
+    hook_worker: HookWorker,
+    stacks: BinaryIO | None,
 ) -> NoReturn:
     """In the new process: serve, with `row` on the board and this end of the `channel`. Raises WorkerProcess.
 
-    `hook_worker` is what hooks know it as.
+    `hook_worker` is what hooks know it as, `stacks` where to write what each thread does when the master asks by a
+    signal.
     """
     code = EXIT_ERROR
     try:
         master.titles.be("worker")
         hook_worker.pid = os.getpid()
         let_go(master, generation)
-        listeners = generation.sockets.listeners
+        listeners = [listener.own() for listener in generation.sockets.listeners]
         if generation.environ is not None:
             os.environ.clear()
             os.environ.update(generation.environ)
@@ -46,6 +54,8 @@ def become_worker(
         arbiter.cfg = HookSettings(generation.config)
 
         def begin() -> None:
+            if stacks is not None:
+                faulthandler.register(signal.SIGUSR2, stacks)
             call(generation.config.hooks, "post_fork", arbiter, hook_worker)
             master.identity.take()
             master.parent_death.follow()
@@ -78,12 +88,14 @@ def let_go(master: Master, generation: Generation | None = None) -> None:
     master.selector.close()
     if master.health is not None:
         master.health.leave()
+    if master.control is not None:
+        master.control.leave()
     master.succession.leave()
     if master.development is not None:
         master.development.leave()
     for child in master.children.values():
-        child.channel.close()
+        child.leave()
     for other in master.generations.growing:
         other.sockets.leave()
         if other is not generation:
-            other.sockets.close(generation.sockets if generation is not None else None)
+            other.sockets.close(*([generation.sockets] if generation is not None else ()))

@@ -4,10 +4,13 @@ A message is an object with one key, its kind::
 
     worker -> master   {"ready": "Using interface: ..."}
                        {"failed": {"code": 4, "message": "...", "traceback": "..."}}
+                       {"recycle": "too many threads are lost"}    replace me
                        {"files": {"...": stamp}}    loaded, and to be watched (--reload)
+                       {"answer": {"number": 1, ...}}
     master -> worker   {"retire": true}    finish, and leave what waits in the queue to others
                        {"make_way": true}  the same, and close idle connections at once
                        {"leave": true}     the end is near: responses say that the connection closes
+                       {"ask": {"number": 1, "what": "report"}}
 
 The end of input tells either side that the other one is gone.
 """
@@ -61,6 +64,14 @@ class Channel:
                 return False
         return True
 
+    def offer(self, **message: Any) -> bool:
+        """Send a small message if there is room for it at once. Returns whether there was."""
+        data = json.dumps(message).encode("ascii") + b"\n"
+        try:
+            return self.sock.send(data) == len(data)
+        except OSError:
+            return False
+
     def receive(self) -> list[dict[str, Any]] | None:
         """The messages that have arrived; None when the other side is gone and all of them were received.
 
@@ -91,6 +102,14 @@ class Channel:
     def close(self) -> None:
         """Close this end, which is how the other side learns of it."""
         self.sock.close()
+
+
+def fit(text: str) -> str:
+    """`text`, or what of it fits in a message: its beginning."""
+    whole = text
+    while len(json.dumps(text)) > MESSAGE_SIZE // 2:
+        text = text[: len(text) * 3 // 4]
+    return text if len(text) == len(whole) else text + "\n[...]\n"
 
 
 def cut(text: str) -> str:

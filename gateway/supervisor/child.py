@@ -15,20 +15,25 @@ import os
 import signal
 import time
 from logging import Logger
-from typing import Any
+from typing import Any, BinaryIO
 
 from gateway.server.hooks import HookWorker
 from gateway.server.server import EXIT_TIME
+from gateway.server.share import Silence
 
 from .channel import Channel
 from .recycle import Lifetime
 from .reload import Generation
+from .watching import Watching
 
 BOOTING, READY, LEAVING = "booting", "ready", "leaving"
 
 DUMP_TIME = 2.0
 """Seconds a child that is late gets to dump its stacks."""
 
+
+STACKS_SIZE = 256 * 1024
+"""Bytes that are read of its stacks."""
 
 MARGIN = 2.0
 """Seconds a child gets beyond the time in which it ends itself."""
@@ -55,6 +60,10 @@ class Child:
         self.log = log
         self.state = BOOTING
         self.since = time.monotonic()
+        self.questions = 0
+        """How many it was asked since its last answer."""
+        self.stacks: BinaryIO | None = None
+        """Where it writes its stacks when it is asked by a signal."""
         self.outgoing = False
         """Leaves as soon as there are enough others."""
         self.failure: dict[str, Any] | None = None
@@ -65,6 +74,9 @@ class Child:
         self._dumped = False
         self.lifetime: Lifetime | None = None
         """From when it is ready."""
+        # Who develops stops the loop with a debugger now and then.
+        quiet = generation.config.development.reload
+        self.watching = Watching(pid, generation.config.processes.timeout, log, self.since, quiet=quiet)
         limit = generation.config.processes.timeout_boot
         self._late = f"was not ready within {limit:g} s (--timeout-boot)"
         if limit:
@@ -114,12 +126,32 @@ class Child:
         except ProcessLookupError:
             pass
 
-    def check_loop(self, silence: float) -> None:
-        """Have it end when its loop has not turned for too long; `silence` is for how many seconds."""
-        limit = self.generation.config.processes.timeout
-        if self.state == READY and self.deadline is None and limit and silence >= limit:
-            self.deadline = time.monotonic()
-            self._late = f"timeout: its event loop has not turned for {silence:.1f} s (--timeout)"
+    def ask_stacks(self) -> None:
+        """Have it write what its threads do, which works while its loop is blocked too."""
+        if self.stacks is not None and not self.stacks.closed:
+            self.stacks.truncate(0)
+            self.signal(signal.SIGUSR2)
+
+    def read_stacks(self) -> str:
+        """What it has written since."""
+        if self.stacks is None or self.stacks.closed:
+            return ""
+        self.stacks.seek(0)
+        return self.stacks.read(STACKS_SIZE).decode("utf-8", "replace")
+
+    def leave(self) -> None:
+        """In another worker: close our copies; and in the master once it is gone."""
+        self.channel.close()
+        if self.stacks is not None:
+            self.stacks.close()
+
+    def check_life(self, silence: Silence, now: float) -> None:
+        """Have it end when its loop has not turned for too long; `silence` is for how long nothing was heard of it."""
+        if self.state == READY and self.deadline is None:
+            late = self.watching.look(silence, now)
+            if late:
+                self.deadline = now
+                self._late = late
 
     def check(self, now: float) -> None:
         """See to it that it ends when it is late."""

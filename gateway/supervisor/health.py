@@ -97,6 +97,9 @@ class Health:
         self.selector.register(sock, selectors.EVENT_READ, lambda: self._read(sock, received))
 
     def _read(self, sock: socket.socket, received: bytearray) -> None:
+        if sock not in self.clients:
+            # It had to make room for another, within this turn of the selector.
+            return
         try:
             data = sock.recv(HEAD_SIZE)
         except BlockingIOError:

@@ -52,3 +52,13 @@ class Logs:
         else:
             sys.stderr.write(trace)
             sys.stderr.flush()
+
+
+def flush_streams() -> None:
+    """Write what waits to be written: a new process would write it once more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            # There is none, or nobody reads it any more.
+            pass

@@ -16,36 +16,39 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway._version import __version__
 from gateway.backend import choose
+from gateway.config.addresses import unix_address
 from gateway.config.settings import Config
 from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server.hooks import HookSettings, HookWorker, tell
 from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 from gateway.tracebacks import describe_cause
 
+from . import watching
 from .backoff import Backoff
 from .birth import become_worker
 from .channel import Channel
-from .child import BOOTING, QUICK, READY, Child
+from .child import BOOTING, LEAVING, QUICK, READY, Child
+from .control import Control
 from .death import MemoryEvents, describe
 from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
-from .logs import Logs
+from .logs import Logs, flush_streams
+from .orders import Orders
 from .parent import ParentDeath
 from .pidfile import PidFile
 from .preload import preload
 from .reload import Generation, Generations, boots_at_once
-from .signals import SignalQueue, in_foreground
+from .signals import SignalQueue
 from .sockets import Sockets, adopted
 from .systemd import Notifier
 from .titles import Titles
@@ -54,6 +57,9 @@ from .worker import WorkerProcess
 
 TICK = 1.0
 """Seconds between two looks at everything, at most."""
+
+BOOTING_TIME = 1.0
+"""Seconds for which those that serve go on at a stop, until those that were booting have gone."""
 
 Reread = Callable[[], tuple[Config, dict[str, str]]]
 """Gives the configuration as it is now, and the environment that goes with it. Raises ConfigError."""
@@ -77,6 +83,7 @@ class Master:
         self.logs = Logs(config.log, self.identity)
         self.log = self.logs.loggers.error
         self.signals = SignalQueue()
+        self.orders = Orders(self)
         self.selector = selectors.DefaultSelector()
         self.parent_death = ParentDeath()
         self.memory_events = MemoryEvents()
@@ -89,17 +96,26 @@ class Master:
         self.stopping = False
         self.stop_at: float | None = None
         """When to stop, once a stop was asked for that is to be noticed first (--drain-delay)."""
-        self.reload_problem = ""
-        """What the last reload failed by, if it did."""
+        self.stop_by: int = signal.SIGTERM
+        """The signal that stops workers."""
+        self.booting_until = 0.0
+        """Until when a stop waits for workers that were booting."""
+        self.since = time.monotonic()
+        self.restarts = 0
+        """Workers that ended although they should not."""
+        self.reloads = 0
+        """Those that were completed."""
+        self.reload_problem = self.reload_trace = ""
+        """What the last reload failed by, if it did, and the traceback."""
         self.health: Health | None = None
+        self.control: Control | None = None
         self.notifier = Notifier(os.environ)
         self.succession = Succession(self)
         self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
-        self.loaded: LoadedApp | None = None
+        self.loaded: Loaded | None = None
         """The application, with --preload."""
-        name = config.application.app
-        self.titles = Titles(config.proc_name or (name if isinstance(name, str) else type(name).__name__))
+        self.titles = Titles(config.proc_name or config.application.name)
         self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 
@@ -109,7 +125,7 @@ class Master:
         In a worker it raises WorkerProcess.
         """
         self.signals.install()
-        self.selector.register(self.signals, selectors.EVENT_READ, self._handle_signals)
+        self.selector.register(self.signals, selectors.EVENT_READ, self.orders.take)
         try:
             self._start()
             while self.children or not self.stopping:
@@ -138,7 +154,9 @@ class Master:
             self.log.info("%s", notice)
         raise_descriptor_limit(self.log)
         # What each worker will need: loaded once, it is there at once and shared by all.
-        choose("http1.connection", "io.poller")
+        backend = choose("http1.connection", "io.poller", "kernels.watch")
+        if watching_notice := watching.notice(backend):
+            self.log.info("%s", watching_notice)
         if self.development is not None:
             self.development.start()
         handover = self.succession.handover
@@ -161,6 +179,13 @@ class Master:
             self.health = Health(address, self.selector, self.state, passed)
             for listener in self.health.listeners:
                 self.log.info("Health at: %s", listener.url("http"))
+        path = self.config.processes.control_socket
+        if path is not None:
+            address = unix_address(path)
+            passed = [adopted(number, address) for number in handed.get(f"control {path}", ())]
+            self.control = Control(address, self, passed)
+            if handover is None:
+                self.control.start()
         self._settle(time.monotonic())
 
     def _clean_up(self) -> None:
@@ -172,6 +197,8 @@ class Master:
             self.health.close()
         if self.development is not None:
             self.development.close()
+        if self.control is not None:
+            self.control.close()
         if self.pid_file is not None:
             self.pid_file.remove()
         tell(self.log, self.config.hooks, "on_exit", self.arbiter)
@@ -202,11 +229,13 @@ class Master:
         self._reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
-            child.check_loop(self.board.silence(child.row))
+            child.check_life(self.board.silence(child.row), now)
             child.check(now)
             self._recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
-            self._stop(signal.SIGTERM)
+            self.stop(signal.SIGTERM)
+        if self.stopping and not self.succession.complete:
+            self._stop_serving(now)
         self.succession.check(now)
         self._settle(now)
         if not self.succession.complete:
@@ -214,6 +243,8 @@ class Master:
             self.notifier.status(self.state().reason)
         if self.health is not None:
             self.health.tick(now)
+        if self.control is not None:
+            self.control.tick(now)
 
     def _wait_time(self) -> float:
         """Seconds until there is something to do by itself."""
@@ -223,8 +254,12 @@ class Master:
             times.append(self.backoff.until)
         if self.stop_at is not None:
             times.append(self.stop_at)
+        if self.stopping and self.booting_until > now:
+            times.append(self.booting_until)
         if self.development is not None and self.development.wait_until > now:
             times.append(self.development.wait_until)
+        if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
+            times.append(deadline)
         if self.notifier.watchdog_interval:
             times.append(now + self.notifier.watchdog_interval / 2)
         return max(0.0, min([*times, now + TICK]) - now)
@@ -279,6 +314,7 @@ class Master:
             self.notifier.ready(self.state().reason)
             self.succession.take_over()
             return
+        self.reloads += 1
         previous.sockets.close(coming.sockets)
         self.notifier.ready(self.state().reason)
         if coming.failure is None:
@@ -297,6 +333,8 @@ class Master:
         if self.health is not None:
             self.health.retire()
             self.health = None
+        if self.control is not None:
+            self.control.retire()
         for child in self.children.values():
             child.retire()
 
@@ -312,26 +350,33 @@ class Master:
             trace = describe_cause(error.__cause__ or error)
             self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
             return False
-        row = self.board.take()
-        ours, theirs = Channel.pair()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        flush_streams()
+        ends: list[Channel] = []
+        row = -1
+        stacks = None
         with self.signals.held():
             try:
+                row = self.board.take()
+                ends += Channel.pair()
+                stacks = self.control.open_stacks() if self.control is not None else None
                 pid = os.fork()
-            except OSError as error:
-                ours.close()
-                theirs.close()
-                self.board.free(row)
+            except (OSError, RuntimeError) as error:
+                for end in (*ends, *([stacks] if stacks is not None else ())):
+                    end.close()
+                if row >= 0:
+                    self.board.free(row)
                 delay = self.backoff.failed(time.monotonic())
-                self.log.error("Can't start a worker: %s; trying again in %g s", error.strerror, delay)
+                reason = getattr(error, "strerror", None) or error
+                self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
                 return False
+            ours, theirs = ends
             if pid == 0:
                 ours.close()
-                become_worker(self, generation, row, theirs, hook_worker)
+                become_worker(self, generation, row, theirs, hook_worker, stacks)
         theirs.close()
         hook_worker.pid = pid
         child = Child(pid, row, generation, ours, hook_worker, self.log)
+        child.stacks = stacks
         self.children[pid] = child
         self.arbiter.WORKERS[pid] = hook_worker
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
@@ -370,8 +415,13 @@ class Master:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"recycle": str(reason)}:
+                    self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
+                    child.outgoing = True
                 case {"files": dict(files)} if self.development is not None:
                     self.development.watch(files)
+                case {"answer": dict(answer)} if self.control is not None:
+                    self.control.commands.answered(child, answer)
 
     def _booted(self, child: Child, description: str) -> None:
         if child.state != BOOTING:
@@ -379,6 +429,8 @@ class Master:
         first = not any(other.state == READY for other in self.children.values())
         child.booted()
         self.backoff.succeeded()
+        if self.stop_at is not None:
+            child.channel.send(leave=True)
         current = self.generations.current
         if first and child.generation.failure is None and (current is None or current.failure is not None):
             self.log.info("%s", description)
@@ -401,6 +453,9 @@ class Master:
                 self.board.free(child.row)
                 self._hear_last(child)
                 self._ended(child, status)
+                child.leave()
+                if self.control is not None:
+                    self.control.commands.gone(child)
                 self.arbiter.WORKERS.pop(pid, None)
                 tell(self.log, child.generation.config.hooks, "child_exit", self.arbiter, child.hook_worker)
 
@@ -416,6 +471,7 @@ class Master:
         """A worker has ended: as it was told to, or not."""
         what = describe(status, self.memory_events.killed())
         if child.state == READY:
+            self.restarts += 1
             if not child.killed:
                 self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
         elif child.state == BOOTING:
@@ -449,7 +505,7 @@ class Master:
         if self.logs.settings.error_logfile != "-":
             # Who starts us reads stderr; who looks for the reason later reads the file.
             self.log.critical("%s", message)
-        self._stop(signal.SIGTERM)
+        self.stop(signal.SIGTERM)
 
     def _reload_failed(self, reason: object, trace: str) -> None:
         if self.development is not None:
@@ -457,63 +513,13 @@ class Master:
             return
         self.log.error("Reload failed, the workers there are go on serving: %s", reason)
         self.logs.show(trace)
-        self.reload_problem = str(reason)
+        self.reload_problem, self.reload_trace = str(reason), trace
         # systemd has to hear of the end of every reload.
         self.notifier.ready(self.state().reason)
 
-    # Signals
+    # What operators ask for
 
-    def _handle_signals(self) -> None:
-        for name in self.signals.take():
-            if name != "chld":
-                self.log.info("Handling signal: %s", name)
-            getattr(self, f"_on_{name}")()
-
-    def _on_chld(self) -> None:
-        """Whoever has ended is reaped in every turn."""
-
-    def _on_term(self) -> None:
-        self._announce_stop()
-
-    def _on_int(self) -> None:
-        if self.stopping or self.stop_at is not None:
-            self._stop(signal.SIGQUIT)
-        else:
-            self._announce_stop()
-
-    def _on_quit(self) -> None:
-        self._stop(signal.SIGQUIT)
-
-    def _on_hup(self) -> None:
-        if self.loaded is not None:
-            # Only a new process can load it anew.
-            self.succession.begin()
-        else:
-            self.reload()
-
-    def _on_ttin(self) -> None:
-        self._scale(1)
-
-    def _on_ttou(self) -> None:
-        self._scale(-1)
-
-    def _on_usr1(self) -> None:
-        self.logs.reopen()
-        for child in self.children.values():
-            child.signal(signal.SIGUSR1)
-
-    def _on_usr2(self) -> None:
-        self.succession.begin()
-
-    def _on_winch(self) -> None:
-        if in_foreground():
-            self.log.debug("A window has changed its size; not taken for the signal to stop the workers")
-            return
-        self.paused = True
-
-    # What they ask for
-
-    def _announce_stop(self) -> None:
+    def announce_stop(self) -> None:
         """Stop gracefully, after the time others get to notice."""
         if self.stopping or self.stop_at is not None:
             return
@@ -524,7 +530,7 @@ class Master:
             for child in self.children.values():
                 child.channel.send(leave=True)
 
-    def _stop(self, number: int) -> None:
+    def stop(self, number: int) -> None:
         """Stop all workers by the signal `number`, then end."""
         if self.stopping and number != signal.SIGQUIT:
             return
@@ -537,11 +543,25 @@ class Master:
                 generation.sockets.close()
         self.stopping = True
         self.stop_at = None
+        self.stop_by = number
+        self.booting_until = time.monotonic() + BOOTING_TIME
         for child in self.children.values():
-            quick = number == signal.SIGQUIT or child.state == BOOTING
-            child.stop(number, QUICK if quick else None)
+            if number == signal.SIGQUIT or child.state != READY:
+                child.stop(number, None if number != signal.SIGQUIT and child.state == LEAVING else QUICK)
+        self._stop_serving(time.monotonic())
 
-    def _scale(self, change: int) -> None:
+    def _stop_serving(self, now: float) -> None:
+        """Stop those that serve, once those that don't have gone.
+
+        Who boots has the sockets open: what arrived there after the last that accepts has left would be reset.
+        """
+        if now < self.booting_until and any(child.lifetime is None for child in self.children.values()):
+            return
+        for child in self.children.values():
+            if child.state == READY:
+                child.stop(self.stop_by)
+
+    def scale(self, change: int) -> None:
         """More workers, or fewer, but not none."""
         if self.development is not None:
             self.log.warning("One worker, no more and no less, with --reload")
@@ -567,13 +587,13 @@ class Master:
         self.notifier.reloading()
         environ: dict[str, str] | None = None
         config = self.config
-        current = self.generations.current or self.generations.coming
+        others = [generation.sockets for generation in self.generations.growing]
         try:
             if self.reread is not None:
                 config, environ = self.reread()
                 for warning in config.warnings:
                     self.log.warning("%s", warning)
-            sockets = Sockets(config.listen, current.sockets if current is not None else None)
+            sockets = Sockets(config.listen, others)
         except (ConfigError, BindError) as error:
             self._reload_failed(error, "")
             return
@@ -582,7 +602,7 @@ class Master:
             call(config.hooks, "on_reload", self.arbiter)
         except AppLoadError as error:
             self.arbiter.cfg = cfg
-            sockets.close(current.sockets if current is not None else None)
+            sockets.close(*others)
             self._reload_failed(error, describe_cause(error.__cause__ or error))
             return
         self.replace_coming(Generation(config, sockets, environ))
@@ -602,13 +622,13 @@ class Master:
             self.development.make_way()
 
     def _abandon(self, successor: Sockets | None = None) -> None:
-        """Give up the coming generation; `successor` has the sockets that stay."""
+        """Give up the coming generation; sockets that `successor` has stay, too."""
         abandoned = self.generations.abandon()
         if abandoned is None:
             return
         current = self.generations.current
-        keep = successor or (current.sockets if current is not None else None)
-        abandoned.sockets.close(keep)
+        stay = [] if current is None else [current.sockets]
+        abandoned.sockets.close(*stay, *([] if successor is None else [successor]))
         for child in self.children.values():
             if child.generation is abandoned:
                 child.retire(None if child.state == READY else QUICK)

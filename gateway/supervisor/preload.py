@@ -8,7 +8,7 @@ import threading
 from logging import Logger
 
 from gateway.config.settings import Config
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
 from gateway.server.assembly import load_app
 from gateway.server.worker import STOP_SIGNALS
 
@@ -16,7 +16,7 @@ from .signals import ignore
 from .worker import terminate
 
 
-def preload(config: Config, log: Logger) -> LoadedApp:
+def preload(config: Config, log: Logger) -> Loaded:
     """The application, ready to be shared. Raises AppLoadError; and Terminated: told to stop meanwhile."""
     for number in STOP_SIGNALS:
         signal.signal(number, terminate)

@@ -39,6 +39,8 @@ class Generation:
         self.sockets = sockets
         self.environ = environ
         self.failure = failure
+        self.number = 0
+        """The first is 1."""
         self.wanted = config.processes.workers
         """How many workers it should have."""
 
@@ -49,9 +51,12 @@ class Generations:
     def __init__(self) -> None:
         self.current: Generation | None = None
         self.coming: Generation | None = None
+        self._begun = 0
 
     def begin(self, generation: Generation) -> None:
         """Have `generation` take over; one that was coming is to be abandoned before."""
+        self._begun += 1
+        generation.number = self._begun
         self.coming = generation
 
     def complete(self) -> Generation | None:

@@ -21,32 +21,33 @@ Key = tuple[Address, int]
 class Sockets:
     """The sockets that `settings` ask for. Raises BindError.
 
-    Those that `previous` has at the same addresses are taken over as they are, with its backlog and file mode; and so
-    are descriptors that were `handed` over for one.
+    Those that any of `previous` has at the same addresses are taken over as they are, with its backlog and file mode;
+    and so are descriptors that were `handed` over for one.
     """
 
     def __init__(
         self,
         settings: ListenSettings,
-        previous: Sockets | None = None,
+        previous: Sequence[Sockets] = (),
         handed: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> None:
         self.groups: dict[Key, list[Listener]] = {}
         """The listeners of each address: a name may stand for several."""
-        kept = previous.groups if previous is not None else {}
+        kept = {key: group for sockets in previous for key, group in sockets.groups.items()}
         opened: list[Listener] = []
         try:
             for key in keys(settings.addresses):
                 if key in kept:
                     self.groups[key] = kept[key]
                 elif name_of(key) in handed:
-                    self.groups[key] = [adopted(number, key[0]) for number in handed[name_of(key)]]
+                    self.groups[key] = [adopted(number, key[0], settings.backlog) for number in handed[name_of(key)]]
                 else:
                     found = open_listeners(
                         [key[0]],
                         backlog=settings.backlog,
                         reuse_port=settings.reuse_port,
                         unix_mode=settings.uds_mode,
+                        reserve=True,
                     )
                     opened += found
                     self.groups[key] = found
@@ -60,9 +61,9 @@ class Sockets:
         """All of them, in the order of their addresses."""
         return [listener for group in self.groups.values() for listener in group]
 
-    def close(self, other: Sockets | None = None) -> None:
-        """Close the sockets, except for those that `other` has too, and remove their files."""
-        kept = set(map(id, other.listeners)) if other is not None else ()
+    def close(self, *others: Sockets) -> None:
+        """Close the sockets, except for those that any of `others` has too, and remove their files."""
+        kept = {id(listener) for other in others for listener in other.listeners}
         for listener in self.listeners:
             if id(listener) not in kept:
                 listener.close()
@@ -83,10 +84,13 @@ def name_of(key: Key) -> str:
     return f"{key[0]} {key[1]}"
 
 
-def adopted(number: int, address: Address) -> Listener:
+def adopted(number: int, address: Address, backlog: int = 0) -> Listener:
     """The listener that another process has opened, and hands over together with its file."""
+    sock = socket.socket(fileno=number)
     return Listener(
-        socket.socket(fileno=number), unlink=os.path.abspath(address.path) if address.kind == "unix" else None
+        sock,
+        unlink=os.path.abspath(address.path) if address.kind == "unix" else None,
+        backlog=None if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else backlog,
     )
 
 

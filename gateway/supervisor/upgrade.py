@@ -133,6 +133,9 @@ class Succession:
         if master.health is not None:
             name = f"health {master.config.processes.health_bind}"
             sockets[name] = [listener.sock.fileno() for listener in master.health.listeners]
+        if master.control is not None:
+            name = f"control {master.config.processes.control_socket}"
+            sockets[name] = [listener.sock.fileno() for listener in master.control.listeners]
         try:
             limit = master.config.processes.timeout_boot
             prepare = self._prepare if "pre_exec" in master.config.hooks else None
@@ -185,6 +188,8 @@ class Succession:
         self.handover = None
         if self.master.pid_file is not None:
             self.master.pid_file.write(force=True)
+        if self.master.control is not None:
+            self.master.control.start()
 
     def stop(self) -> None:
         """This program was told to stop: so is the new one."""

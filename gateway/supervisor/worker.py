@@ -8,7 +8,6 @@ so, or when the master is gone.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import logging
 import os
 import signal
@@ -20,16 +19,18 @@ from typing import Any, NoReturn
 from gateway import log
 from gateway.config.settings import Config
 from gateway.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_ERROR, EXIT_OK, EXIT_USAGE, AppLoadError, ConfigError
-from gateway.loader import LoadedApp
+from gateway.loader import Loaded
+from gateway.server import insight
 from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
 from gateway.server.server import EXIT_TIME, Server, Stopped
 from gateway.server.share import Share
+from gateway.server.stacks import enable_stack_dumps
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
 from gateway.tracebacks import describe_cause
 
 from .changes import MESSAGE_FILES, Selection, Stamp
-from .channel import Channel, cut
+from .channel import Channel, cut, fit
 from .failure import Failure, FailurePage
 from .hooks import Arbiter, call
 from .modules import LoadedFiles, files_in, forget
@@ -65,7 +66,7 @@ class Worker:
         share: Share,
         channel: Channel,
         loggers: log.Loggers | None,
-        app: LoadedApp | None,
+        app: Loaded | None,
         arbiter: Arbiter,
         hook_worker: HookWorker,
         failure: Failure | None = None,
@@ -109,7 +110,7 @@ class Worker:
         watchdog = Watchdog(self.log)
         if "worker_abort" in self.config.hooks:
             signal.signal(signal.SIGABRT, self._abort)
-        enable_stack_dumps(self.loggers)
+        enable_stack_dumps(self.log)
         try:
             self._take_signals()
             if self.config.development.reload:
@@ -124,6 +125,7 @@ class Worker:
                 handle_signals=True,
                 loggers=self.loggers,
                 watchdog=watchdog,
+                recycle=lambda reason: self.channel.send(recycle=reason),
                 hook_worker=self.hook_worker,
             )
             call(self.config.hooks, "post_worker_init", self.hook_worker)
@@ -177,6 +179,9 @@ class Worker:
                 if self.page is not None:
                     self.page.superseded.set()
                 server.retire(keep_idle=False)
+            match message:
+                case {"ask": {"number": int(number), "what": str(what)}}:
+                    self.channel.send(answer={"number": number, **self._answer(server, what)})
 
     def _tell_files(self, loop: asyncio.AbstractEventLoop) -> None:
         """With --reload: have files watched that modules were loaded from, now and later."""
@@ -189,6 +194,14 @@ class Worker:
         paths = sorted(files)
         for index in range(0, len(paths), MESSAGE_FILES):
             self.channel.send(files={path: files[path] for path in paths[index : index + MESSAGE_FILES]})
+
+    def _answer(self, server: Server, question: str) -> dict[str, Any]:
+        """What the control socket's clients want to know."""
+        if question == "stacks":
+            text = insight.stacks()
+            self.log.info("What each thread and task does, as asked:\n%s", text.rstrip())
+            return {"stacks": fit(text)}
+        return insight.report(server)
 
     def _fail(self, error: Exception) -> int:
         """Say why there is no worker. Returns its exit code."""
@@ -233,14 +246,3 @@ class Worker:
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Stopped while booting: an import may take long."""
     raise Terminated
-
-
-def enable_stack_dumps(loggers: log.Loggers) -> None:
-    """Have ABRT, and crashes, write what each thread does to the error log, and then end the process."""
-    handler = loggers.error_handler
-    stream: Any = getattr(handler, "stream", None) or sys.__stderr__
-    try:
-        faulthandler.enable(stream)
-    except (AttributeError, OSError, ValueError):
-        # There is no file behind it.
-        pass

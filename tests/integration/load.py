@@ -111,7 +111,7 @@ class Connection:
 
 
 class Generator:
-    """Requests at `rate` per second; `share` of them on fresh connections, the others on at most `connections`."""
+    """Requests at `rate` per second; `share` of them on fresh connections, the others on `connections`."""
 
     def __init__(self, address: tuple[str, int], target: str, rate: float, connections: int, share: float) -> None:
         self.address = address
@@ -180,14 +180,14 @@ class Generator:
         connection.request(now)
 
     def begin_kept(self, now: float) -> None:
-        if self.idle:
+        if self.kept_open < self.connections:
+            self.kept_open += 1
+            self.begin(Connection(self, keep=True), now)
+        elif self.idle:
             # The one that was idle longest: all of them stay in use.
             connection = self.idle.popleft()
             self.started += 1
             connection.request(now)
-        elif self.kept_open < self.connections:
-            self.kept_open += 1
-            self.begin(Connection(self, keep=True), now)
         else:
             self.skipped += 1
 

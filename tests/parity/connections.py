@@ -88,6 +88,13 @@ async def streamed(receive: Any, send: Any) -> None:
     await send(body())
 
 
+async def events(receive: Any, send: Any) -> None:
+    await send(start(200, (b"Content-Type", b"text/event-stream")))
+    await send(body(b"data: x\n\n", True))
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def declared(receive: Any, send: Any) -> None:
     await send(start(200, (b"Content-Length", b"6")))
     await send(body(b"abc", True))
@@ -238,6 +245,7 @@ APPS = [
     large,
     floods,
     bad_status,
+    events,
 ]
 
 
@@ -621,6 +629,8 @@ def scenario(rng: random.Random) -> Scenario:
             "write": rng.choice((1.0, 30.0)),
             "half_close": rng.choice((0.0, 0.5)),
         }
+    if rng.random() < 0.3:
+        timeouts["request"] = rng.choice((1.0, 5.0))
     stream = b"".join(request(rng) for _ in range(rng.choice((1, 1, 1, 2, 3, 6))))
     if rng.random() < 0.25:
         stream = mutate(rng, stream)

@@ -40,6 +40,8 @@ FAULTS = {
         "self.enter(IDLE)\n        self.set_deadline(self.timeouts.keep_alive)",
         "self.enter(IDLE)\n        self.set_deadline(self.timeouts.keep_alive * 2)",
     ),
+    "request_never_overdue": ("http1/connection.py", "stream.due = now + limit", "stream.due = now + 90 * limit"),
+    "events_not_ended": ("http/stream.py", "self.leaving = True", "pass"),
     "disconnect_not_told": ("asgi/cycle.py", 'if stream.disconnected or stream.response_complete:\n            return {"type": "http.disconnect"}', 'if stream.disconnected:\n            return {"type": "http.disconnect"}'),
     "wsgi_parts_not_joined": ("wsgi/call.py", "        if count > 1:", "        if count > 1000:"),
     "wsgi_not_closed": ("wsgi/call.py", "                if close is not None:", "                if self.sent > 5:"),
@@ -55,7 +57,7 @@ FAULTS = {
 def test_a_seeded_fault_is_noticed(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     with faulty_core(tmp_path, f"faulty_{fault}", *FAULTS[fault]) as faulty:
-        tried, found = campaign(Backend(CORE), faulty, SEED, 1500)
+        tried, found = campaign(Backend(CORE), faulty, SEED, 3000)
     assert found, f"{tried} connections did not show it"
 
 

@@ -577,6 +577,124 @@ def test_graceful_shutdown(build: Any) -> None:
     run(main)
 
 
+def test_a_request_has_its_time(build: Any) -> None:
+    async def main() -> None:
+        app, overdue = Held(), []
+        wire = Wire(build, app, timeouts={"request": 2.0, "keep_alive": 0.0})
+        wire.service.overdue = lambda stream: overdue.append((stream.head.raw_path, stream.head_sent, wire.take()))
+        await wire.feed(GET)
+        await wire.advance(1.75)
+        assert app.errors == overdue == []
+        await wire.advance(0.75)
+        # Told before anything is done about it.
+        assert overdue == [(b"/", False, b"")]
+        assert statuses(wire.take()) == [504]
+        assert isinstance(app.errors[0], asyncio.CancelledError)
+        assert wire.service.requests == 0
+        await wire.advance(9.0)
+        assert len(overdue) == 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("complaint", [None, RuntimeError("on purpose")])
+def test_a_response_that_has_begun_is_broken_off(build: Any, complaint: Exception | None) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        await send(body(b"begun", True))
+        await asyncio.sleep(60)
+
+    def overdue(stream: Any) -> None:
+        if complaint is not None:
+            raise complaint
+
+    async def main() -> None:
+        wire = Wire(build, app, timeouts={"request": 1.0})
+        wire.service.overdue = overdue
+        await wire.feed(GET)
+        await wire.advance(2.0)
+        assert not wire.take().endswith(b"0\r\n\r\n")
+        assert wire.events == ["shutdown_write"]
+        assert wire.service.requests == 0
+
+    run(main)
+
+
+def test_what_may_go_on(build: Any, tmp_path: Any) -> None:
+    """A stream of events, a file that a client takes slowly, and what follows on the same connection."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/file":
+            await send(start(200, (b"content-length", b"7")))
+            await send({"type": "http.response.pathsend", "path": str(path)})
+            return
+        await send(start(200, (b"Content-Type", b"Text/Event-Stream; charset=utf-8")))
+        await send(body(b"data: x\n\n", True))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def main() -> None:
+        for target in (b"/file", b"/events"):
+            wire = Wire(build, app, timeouts={"request": 1.0, "write": 0.0})
+            await wire.feed(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+            await wire.advance(5.0)
+            assert wire.events in ([], ["send_file 0 7"])
+            assert wire.service.requests == 1
+            await wire.lose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_stream_of_events_ends_with_the_server(build: Any, when: str) -> None:
+    messages = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(start(200, (b"content-type", b"text/event-stream")))
+        await send(body(b"data: x\n\n", True))
+        messages.append(await receive())
+
+    async def main() -> None:
+        log, lines = recording_logger()
+        wire = Wire(build, app, log=log)
+        if when == "before":
+            await wire.feed(GET[:-2])
+            wire.connection.shutdown()
+            await wire.feed(GET[-2:])
+            await wire.advance(0.5)
+        else:
+            await wire.feed(GET)
+            wire.connection.shutdown()
+            await wire.turns()
+        assert messages == [{"type": "http.disconnect"}]
+        assert wire.take().endswith(b"9\r\ndata: x\n\n\r\n0\r\n\r\n")
+        assert wire.events == ["shutdown_write"]
+        assert lines == []
+
+    run(main)
+
+
+def test_other_streams_go_on_when_the_server_stops(build: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(start(200, (b"content-type", b"text/plain")))
+        await send(body(b"begun", True))
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def main() -> None:
+        wire = Wire(build, app)
+        await wire.feed(GET)
+        wire.connection.shutdown()
+        await wire.advance(5.0)
+        assert wire.service.requests == 1
+        await wire.lose()
+
+    run(main)
+
+
 def test_grace_over(build: Any) -> None:
     async def main() -> None:
         app = Held()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import EXIT_BOOT, AppLoadError
-from gateway.server.lifespan import Lifespan
+from gateway.server.lifespan import Lifespan, Lifespans
 
 from .aio import eventually, run
 
@@ -337,3 +337,73 @@ def test_a_cancellation_that_nobody_asked_for_is_an_exception(caplog: pytest.Log
 
     run("asyncio", main)
     assert any(record.exc_info for record in caplog.records if record.levelno == logging.WARNING)
+
+
+# Several
+
+
+class Named:
+    """One of several applications; `fails` is the event it does not like."""
+
+    def __init__(self, name: str, seen: list[str], fails: str = "") -> None:
+        self.name = name
+        self.seen = seen
+        self.fails = fails
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        scope["state"]["name"] = self.name
+        for event in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{event}"
+            self.seen.append(f"{event} {self.name}")
+            if self.fails == event:
+                await send({"type": f"lifespan.{event}.failed", "message": "no database"})
+                return
+            await send({"type": f"lifespan.{event}.complete"})
+
+
+def several(seen: list[str], **fails: str) -> Lifespans:
+    return Lifespans(
+        [lifespan(Named(name, seen, fails.get(name, "")), where=f" at /{name}") for name in ("one", "two", "three")]
+    )
+
+
+def test_several_start_in_order_and_shut_down_in_reverse(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        seen: list[str] = []
+        lives = several(seen)
+        await lives.startup()
+        assert [life.state for life in lives.lifespans] == [{"name": name} for name in ("one", "two", "three")]
+        assert await lives.shutdown()
+        assert seen == [
+            *("startup one", "startup two", "startup three"),
+            *("shutdown three", "shutdown two", "shutdown one"),
+        ]
+
+    asyncio.run(main())
+    assert "Waiting for application startup at /two." in caplog.text
+    assert "Application shutdown at /one complete." in caplog.text
+
+
+def test_those_that_have_started_shut_down_when_one_does_not_start() -> None:
+    async def main() -> None:
+        seen: list[str] = []
+        lives = several(seen, two="startup")
+        with pytest.raises(AppLoadError, match="Application startup at /two failed: no database") as caught:
+            await lives.startup()
+        assert caught.value.exit_code == EXIT_BOOT
+        assert seen == ["startup one", "startup two", "shutdown one"]
+        await lives.cancel()
+
+    asyncio.run(main())
+
+
+def test_all_of_them_shut_down_whatever_becomes_of_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        seen: list[str] = []
+        lives = several(seen, three="shutdown")
+        await lives.startup()
+        assert not await lives.shutdown()
+        assert seen[3:] == ["shutdown three", "shutdown two", "shutdown one"]
+
+    asyncio.run(main())
+    assert "Application shutdown at /three failed: no database" in caplog.text

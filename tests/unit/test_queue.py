@@ -49,6 +49,67 @@ class Crew:
             assert not thread.is_alive(), "a thread sleeps on"
 
 
+def test_a_thread_that_does_not_come_back_is_replaced(build: Backend) -> None:
+    work = task_class(build)
+    gate, inside, done = threading.Event(), threading.Event(), threading.Event()
+    codes: list[int] = []
+
+    def stand() -> None:
+        inside.set()
+        gate.wait(TIMEOUT)
+
+    with Crew(build, 1) as queue:
+        assert queue.running(0) is None
+        assert not queue.replace(0), "it waits for work"
+        stuck = work(stand)
+        assert queue.push(stuck)
+        assert inside.wait(TIMEOUT)
+        assert queue.running(0) is stuck
+        assert queue.busy == 1
+        assert queue.replace(0)
+        assert (queue.busy, queue.running(0)) == (0, None)
+        assert not queue.replace(0)
+        other = threading.Thread(target=lambda: codes.append(queue.serve(0, log)), daemon=True)
+        other.start()
+        # The first one comes back and touches nothing of the second's.
+        again = threading.Event()
+        assert queue.push(work(lambda: done.set() and again.wait(TIMEOUT)))
+        assert done.wait(TIMEOUT)
+        gate.set()
+        again.set()
+        finished = threading.Event()
+        assert queue.push(work(finished.set))
+        assert finished.wait(TIMEOUT)
+    other.join(TIMEOUT)
+    assert codes == [0]
+    assert queue.busy == 0
+
+
+def test_who_was_replaced_is_told(build: Backend) -> None:
+    work = task_class(build)
+    gate, inside = threading.Event(), threading.Event()
+    codes: list[int] = []
+    queue = build.module("kernels.queue").WorkQueue(2, 0)
+    thread = threading.Thread(target=lambda: codes.append(queue.serve(1, log)), daemon=True)
+    thread.start()
+    assert queue.push(work(lambda: inside.set() or gate.wait(TIMEOUT)))
+    assert inside.wait(TIMEOUT)
+    assert queue.replace(1)
+    gate.set()
+    thread.join(TIMEOUT)
+    assert codes == [1]
+    assert queue.busy == 0
+    queue.close()
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_there_is_no_such_thread(compiled: Backend, number: int) -> None:
+    queue = compiled.module("kernels.queue").WorkQueue(2, 0)
+    for call in (queue.running, queue.replace, lambda number: queue.serve(number, log)):
+        with pytest.raises(ValueError, match="no such thread"):
+            call(number)
+
+
 def test_one_thread_keeps_the_order(build: Backend) -> None:
     done: list[int] = []
     work = task_class(build)

@@ -84,6 +84,7 @@ def test_every_option_has_its_variable_and_its_key(option, folder):
         "use_colors": "true",
         "keyfile_password": "p",
         "env": "SOME=thing",
+        "mount": "/x=some:thing",
     }
     if option.name in samples:
         text = samples[option.name]

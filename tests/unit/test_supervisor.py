@@ -227,7 +227,7 @@ def test_pid_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_sockets_are_kept_by_address(tmp_path: Path) -> None:
     one, two, three = (f"unix:{tmp_path}/{name}" for name in "123")
     first = Sockets(Config("app:app", bind=[one, two]).listen)
-    second = Sockets(Config("app:app", bind=[two, three]).listen, first)
+    second = Sockets(Config("app:app", bind=[two, three]).listen, [first])
     assert second.listeners[0] is first.listeners[1]
     first.close(second)
     assert sorted(os.listdir(tmp_path)) == ["2", "3"]
@@ -239,7 +239,7 @@ def test_sockets_are_kept_by_address(tmp_path: Path) -> None:
 
 def test_the_same_port_zero_twice() -> None:
     sockets = Sockets(Config("app:app", bind=["127.0.0.1:0", "127.0.0.1:0"]).listen)
-    again = Sockets(Config("app:app", bind=["127.0.0.1:0", "127.0.0.1:0"]).listen, sockets)
+    again = Sockets(Config("app:app", bind=["127.0.0.1:0", "127.0.0.1:0"]).listen, [sockets])
     assert again.listeners == sockets.listeners
     assert len({listener.address for listener in sockets.listeners}) == 2
     assert Address("tcp", "127.0.0.1", 0) in {address for address, _ in sockets.groups}

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.backend import Backend
 from gateway.core.wsgi.executor import STEPS_PER_TURN
-from gateway.server.threads import ThreadPool
+from gateway.server.threads import LOST_TIME, MOST_LOST, ThreadPool
 
 from .aio import LOOPS, eventually, run
 
@@ -186,6 +186,48 @@ def test_exceptions_are_logged_and_cost_no_thread(build: Backend, caplog: pytest
     run("asyncio", main)
     assert "out of run" in caplog.text
     assert "out of step" in caplog.text
+
+
+def test_lost_threads_are_replaced_and_counted(build: Backend) -> None:
+    async def main() -> None:
+        reasons: list[str] = []
+        pool = make_pool(build, 2, worn=reasons.append)
+        fake = task_class(build)
+        gate = threading.Event()
+
+        def stuck(since: float, stream: Any = None) -> Any:
+            task = fake(lambda task: gate.wait(30))
+            task.since, task.stream = since, stream
+            assert pool.executor.submit(task)
+            return task
+
+        # One within its time, one whose response may still come.
+        stuck(100.0)
+        stuck(10.0, object())
+        await eventually(lambda: pool.busy == 2)
+        assert pool.look_for_lost(130.0 + LOST_TIME - 0.1, 30.0) == []
+        (lost,) = pool.look_for_lost(130.0 + LOST_TIME, 30.0)
+        assert lost.name.startswith("gateway-thread-") and lost.age == 30.0 + LOST_TIME and "wait" in lost.stack
+        assert (pool.lost, pool.busy, pool.threads) == (1, 1, 2)
+        assert reasons == ["1 threads are lost to requests that do not end (--request-timeout), of 2"]
+        done: list[bool] = []
+        assert pool.executor.submit(fake(lambda task: done.append(True)))
+        await eventually(lambda: done)
+        # There is an end to it.
+        for number in range(MOST_LOST * 2 - 1):
+            stuck(10.0)
+            await eventually(lambda: pool.busy == 2)
+            assert len(pool.look_for_lost(1000.0, 30.0)) == 1
+            assert pool.lost == number + 2
+        stuck(10.0)
+        await eventually(lambda: pool.busy == 2)
+        assert pool.look_for_lost(1000.0, 30.0) == []
+        assert len(reasons) == 1
+        gate.set()
+        await eventually(lambda: pool.lost == 0)
+        assert await pool.stop(5)
+
+    run("asyncio", main)
 
 
 def test_stopping_does_not_wait_for_ever(build: Backend) -> None:

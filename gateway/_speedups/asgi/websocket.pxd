@@ -1,3 +1,4 @@
+from gateway._speedups.asgi.scope cimport set_root_path
 from gateway._speedups.http.fields cimport response_block
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http.websocket cimport WebSocketStream

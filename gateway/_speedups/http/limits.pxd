@@ -7,5 +7,5 @@ cdef class Limits:
 
 
 cdef class Timeouts:
-    cdef readonly double head, body, write, keep_alive, linger, upload_grace, half_close
+    cdef readonly double head, body, write, keep_alive, linger, upload_grace, half_close, request
     cdef readonly double websocket_ping, websocket_pong, websocket_close

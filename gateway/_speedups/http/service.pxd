@@ -1,4 +1,5 @@
 from gateway._speedups.http.limits cimport Limits, Timeouts
+from gateway._speedups.http.mounts cimport MountTable
 from gateway._speedups.kernels.base cimport AccessLog, Clock, Handler, Upgrade
 from gateway._speedups.kernels.fields cimport FieldBlock
 
@@ -12,7 +13,9 @@ cdef class Service:
     cdef readonly Timeouts timeouts
     cdef readonly Clock clock
     cdef public Handler handler
+    cdef readonly MountTable mounts
     cdef public Upgrade upgrade
+    cdef public object overdue
     cdef readonly object log, forwarded
     cdef readonly AccessLog access_log
     cdef readonly str root_path

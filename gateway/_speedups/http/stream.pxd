@@ -1,5 +1,6 @@
 from gateway._speedups.http.fields cimport response_block
 from gateway._speedups.http.framing cimport lacks_content, response_length
+from gateway._speedups.http.mounts cimport Mount
 from gateway._speedups.http.service cimport Service
 from gateway._speedups.http.status cimport error_text
 from gateway._speedups.kernels.base cimport Connection, Responder, Stream
@@ -8,6 +9,7 @@ from gateway._speedups.kernels.head cimport RequestHead
 
 cimport cython
 
+cdef int ASTERISK_FORM
 
 cdef class HTTPStream(Stream):
     cdef readonly Service service
@@ -15,9 +17,10 @@ cdef class HTTPStream(Stream):
     cdef readonly RequestHead head
     cdef public object client, server
     cdef public str scheme, root_path
+    cdef public Mount mount
     cdef public Responder responder
     cdef public object environ
-    cdef public double started, finished
+    cdef public double started, finished, due
 
     cdef public long long request_length
     cdef list body_parts
@@ -35,6 +38,8 @@ cdef class HTTPStream(Stream):
     cpdef int prepare(self, Service service, Connection connection, RequestHead head, object client, object server,
                       str scheme) except -1
 
+    @cython.locals(mount=Mount)
+    cdef bint enter_mount(self) except -1
     cpdef int feed_body(self, bytes data) except -1
     cpdef int end_body(self) except -1
     cpdef int disconnect(self) except -1

@@ -1,13 +1,14 @@
 from gateway._speedups.http.fields cimport check_request, head_error, response_block
 from gateway._speedups.http.framing cimport request_framing
 from gateway._speedups.http.limits cimport Limits, Timeouts
+from gateway._speedups.http.mounts cimport Mount
 from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text, status_line
 from gateway._speedups.http.stream cimport HTTPStream, has_no_end
 from gateway._speedups.http1.content cimport RequestContent
 from gateway._speedups.http1.output cimport ResponseOutput, total
 from gateway._speedups.http1.state cimport allowed
-from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, monotonic
+from gateway._speedups.kernels.base cimport Clock, Connection, Responder, Stream, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer
 from gateway._speedups.kernels.fieldlines cimport PreviousFields
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
@@ -64,6 +65,10 @@ cdef class HTTP1Connection(Connection):
     cpdef int resume(self) except -1
     @cython.locals(elapsed=double)
     cpdef int tick(self, double now) except -1
+    @cython.locals(stream=HTTPStream, limit=double)
+    cdef int check_stream(self, double now) except -1
+    @cython.locals(responder=Responder)
+    cdef int take_back(self, HTTPStream stream) except -1
     cpdef int shutdown(self) except -1
     @cython.locals(stream=HTTPStream)
     cdef int end_endless(self) except -1
@@ -83,7 +88,7 @@ cdef class HTTP1Connection(Connection):
     cdef bint read_head(self) except -1
     @cython.locals(kind=int)
     cdef bint skip_empty_lines(self) except -1
-    @cython.locals(service=Service, limits=Limits, stream=HTTPStream)
+    @cython.locals(service=Service, limits=Limits, stream=HTTPStream, mount=Mount)
     cdef bint open_stream(self, RequestHead head, int framing) except -1
     @cython.locals(stream=HTTPStream, taker=HTTPStream, content=RequestContent, before=cython.longlong)
     cdef bint read_content(self) except -1

@@ -18,6 +18,7 @@ cdef class RequestContent:
     cdef int framing
     cdef readonly long long remaining, received
     cdef public double receive_time
+    cdef public long long most
     cdef ChunkedDecoder decoder
     cdef readonly TrailerSection trailers
 

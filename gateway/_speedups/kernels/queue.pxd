@@ -33,6 +33,9 @@ cdef class WorkQueue:
     # One for each thread.
     cdef PyThread_type_lock *_sleep
     cdef bint *_woken
+    # The reference is that of the thread, which has the task for as long as it stands here.
+    cdef PyObject **_running
+    cdef Py_ssize_t *_turns
     # The first `_idle_count` are the numbers of threads that sleep.
     cdef Py_ssize_t *_idle
     cdef Py_ssize_t _idle_count, _waking
@@ -42,5 +45,8 @@ cdef class WorkQueue:
     cpdef bint remove(self, Task task) except -1
     cpdef int close(self) except -1
     cpdef int serve(self, Py_ssize_t number, object log) except -1
+    cpdef Task running(self, Py_ssize_t number)
+    cpdef bint replace(self, Py_ssize_t number) except -1
     cdef Task _take(self, Py_ssize_t number)
+    cdef int _check(self, Py_ssize_t number) except -1
     cdef int _wake(self) noexcept

@@ -4,7 +4,7 @@
 Between two places where a thread sleeps nothing here gives up the GIL, so that each step is whole for all others.
 """
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.pythread cimport (
     NOWAIT_LOCK,
@@ -133,9 +133,13 @@ cdef class WorkQueue:
         self._sleep = <PyThread_type_lock *>PyMem_Malloc(<size_t>threads * sizeof(PyThread_type_lock))
         self._woken = <bint *>PyMem_Malloc(<size_t>threads * sizeof(bint))
         self._idle = <Py_ssize_t *>PyMem_Malloc(<size_t>threads * sizeof(Py_ssize_t))
+        self._running = <PyObject **>PyMem_Calloc(<size_t>threads, sizeof(PyObject *))
+        self._turns = <Py_ssize_t *>PyMem_Calloc(<size_t>threads, sizeof(Py_ssize_t))
         if self._sleep != NULL:
             memset(self._sleep, 0, <size_t>threads * sizeof(PyThread_type_lock))
         if self._sleep == NULL or self._woken == NULL or self._idle == NULL:
+            raise MemoryError
+        if self._running == NULL or self._turns == NULL:
             raise MemoryError
         memset(self._woken, 0, <size_t>threads * sizeof(bint))
         for number in range(threads):
@@ -153,6 +157,8 @@ cdef class WorkQueue:
         PyMem_Free(self._sleep)
         PyMem_Free(self._woken)
         PyMem_Free(self._idle)
+        PyMem_Free(self._running)
+        PyMem_Free(self._turns)
 
     @property
     def queued(self):
@@ -185,18 +191,41 @@ cdef class WorkQueue:
 
     cpdef int serve(self, Py_ssize_t number, object log) except -1:
         cdef Task task
-        if number < 0 or number >= self.threads:
-            raise ValueError("there is no such thread")
+        cdef Py_ssize_t turn
+        self._check(number)
+        turn = self._turns[number]
         while True:
             task = self._take(number)
             if task is None:
                 return 0
+            self._running[number] = <PyObject *>task
             try:
                 task.run()
             except BaseException:
                 log.exception("Internal error: %r failed in its thread", task)
+            if self._turns[number] != turn:
+                return 1
+            self._running[number] = NULL
             task = None
             self.busy -= 1
+
+    cpdef Task running(self, Py_ssize_t number):
+        self._check(number)
+        return None if self._running[number] == NULL else <Task>self._running[number]
+
+    cpdef bint replace(self, Py_ssize_t number) except -1:
+        self._check(number)
+        if self._running[number] == NULL:
+            return False
+        self._running[number] = NULL
+        self._turns[number] += 1
+        self.busy -= 1
+        return True
+
+    cdef int _check(self, Py_ssize_t number) except -1:
+        if number < 0 or number >= self.threads:
+            raise ValueError("there is no such thread")
+        return 0
 
     cdef Task _take(self, Py_ssize_t number):
         cdef PyThread_type_lock sleep = self._sleep[number]

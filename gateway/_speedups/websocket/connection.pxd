@@ -4,7 +4,7 @@ from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http.websocket cimport WebSocketStream
-from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, Upgrade, monotonic
+from gateway._speedups.kernels.base cimport Clock, Connection, Handler, Stream, Transport, Upgrade, monotonic
 from gateway._speedups.kernels.fields cimport FieldBlock
 from gateway._speedups.kernels.masking cimport (
     FrameHead,
@@ -43,7 +43,7 @@ cdef class WebSocketUpgrade(Upgrade):
     @cython.locals(exchange=HTTPStream)
     cpdef bint wanted(self, Stream stream) except -1
     @cython.locals(exchange=HTTPStream, handshake=Handshake, deflate=Deflate, extension=bytes,
-                   connection=WebSocketConnection)
+                   connection=WebSocketConnection, handler=Handler)
     cpdef int open(self, Stream stream) except -1
     cdef int refuse(self, HTTPStream exchange, int status, str message, tuple fields) except -1
 

@@ -34,7 +34,8 @@ cdef class WSGIHandler(Handler):
 
 cdef class WSGITask(ApplicationCall):
     cdef WSGIHandler handler
-    cdef RequestHead head
+    cdef readonly RequestHead head
+    cdef readonly double since
     cdef Executor executor
     cdef object log
     cdef Mutex lock

@@ -1,5 +1,6 @@
 """The scope of an HTTP exchange (ASGI HTTP & WebSocket specification 2.5, "HTTP Connection Scope")."""
 
+from ..http.mounts import full_path
 from ..http.stream import HTTPStream
 from ..kernels.head import USUAL_HEAD
 
@@ -48,7 +49,7 @@ def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: dict | N
     if stream.scheme != "http":
         scope["scheme"] = stream.scheme
     if stream.root_path:
-        scope["root_path"] = stream.root_path
+        set_root_path(scope, stream)
     scope["client"] = stream.client
     scope["server"] = stream.server
     scope["extensions"] = extensions.copy()
@@ -56,3 +57,15 @@ def http_scope(stream: HTTPStream, base: dict, extensions: dict, state: dict | N
         # Each request gets a copy, whose values are shared (lifespan specification, "Lifespan State").
         scope["state"] = state.copy()
     return scope
+
+
+def set_root_path(scope: dict, stream: HTTPStream) -> int:
+    """Set `root_path`, and in a mount see to it that `path` begins with it. Returns 0.
+
+    `path` is the whole path ("HTTP Connection Scope"), of which the application cuts off `root_path`. Where a proxy has
+    removed what the server is reached under, the application would not find its own prefix either.
+    """
+    scope["root_path"] = stream.root_path
+    if stream.mount is not None:
+        scope["path"] = full_path(scope["path"], stream.root_path, stream.mount.prefix)
+    return 0

@@ -12,6 +12,7 @@ from ..http.codes import ABNORMAL_CLOSURE, INTERNAL_ERROR, NORMAL_CLOSURE
 from ..http.fields import response_block
 from ..http.websocket import WebSocketStream
 from ..kernels.driver import READY, YIELD, Driver, Receive, Waiter, Yield, receive, waiter
+from .scope import set_root_path
 
 # Bytes an application may send or receive without waiting before other tasks get their turn.
 BURST = 262144
@@ -332,7 +333,7 @@ def websocket_scope(stream: WebSocketStream, base: dict, state: dict | None) -> 
     scope["type"] = "websocket"
     scope["scheme"] = "wss" if exchange.scheme == "https" else "ws"
     if exchange.root_path:
-        scope["root_path"] = exchange.root_path
+        set_root_path(scope, exchange)
     scope["client"] = exchange.client
     scope["server"] = exchange.server
     scope["subprotocols"] = list(stream.subprotocols)

@@ -12,6 +12,7 @@ A format is what gunicorn takes: text with atoms in it, as `%(h)s` (and `%(D)d`,
     U  path, decoded                                L  duration in seconds, with six decimals
     q  query, as sent                               p  process id, <123>
     H  protocol, HTTP/1.1                           client  address:port, "-" on a Unix socket
+    mount  where the application is mounted, "-" where there is only one, or none was found
     {name}i  a request field, {name}o  a response field of the application, {name}e  a WSGI environ variable
 
 or the name of one: `combined` (gunicorn's default), `common`, `short` (also called `uvicorn`), or `json`. What is not
@@ -21,8 +22,8 @@ the end of the request's head to the end of the response.
 `json` writes one object with the attribute names of OpenTelemetry's semantic conventions, leaving out what is not
 known: timestamp (UTC), client.address, client.port, user.name, http.request.method, url.scheme, url.path, url.query,
 network.protocol.version, http.response.status_code, http.response.body.size (bytes), http.server.request.duration
-(seconds), user_agent.original, http.request.header.referer, process.pid. A request that could not be read has
-http.request.line instead of method and url.
+(seconds), user_agent.original, http.request.header.referer, gateway.mount, process.pid. A request that could not be
+read has http.request.line instead of method and url.
 
 A line must stay one line, and a quoted value in its quotes, whatever a client sends (CWE-117): in text formats every
 byte of it but printable ASCII is written as \\xNN, and so are quotes and backslashes; JSON has its own escapes.
@@ -72,8 +73,9 @@ _MILLISECONDS = 18
 _MICROSECONDS = 19
 _DECIMAL_SECONDS = 20
 _PROCESS = 21
+_MOUNT = 22
 # Another atom, with flags.
-_FORMATTED = 22
+_FORMATTED = 23
 
 # The atoms without an argument.
 _ATOMS = {
@@ -95,6 +97,7 @@ _ATOMS = {
     "L": _DECIMAL_SECONDS,
     "p": _PROCESS,
     "client": _CLIENT,
+    "mount": _MOUNT,
 }
 
 # The atoms that stand for one field.
@@ -184,6 +187,7 @@ class AccessLogger(AccessLog):
         stream.client = client
         stream.scheme = ""
         stream.head = None
+        stream.mount = None
         stream.status = status
         stream.block = None
         stream.body_sent = size
@@ -349,6 +353,8 @@ class AccessLogger(AccessLog):
                 lines.put(text)
             else:
                 lines.put_escaped(text, value)
+        elif kind == _MOUNT:
+            lines.put_escaped(text, None if stream.mount is None else stream.mount.path or b"/")
         elif head is None or kind == _NOTHING:
             lines.put_escaped(text, None)
         elif kind == _METHOD:
@@ -390,6 +396,8 @@ class AccessLogger(AccessLog):
             _put_seconds(lines, b',"http.server.request.duration":', microseconds)
             lines.put_json_field(b',"user_agent.original":', head, b"user-agent")
             lines.put_json_field(b',"http.request.header.referer":', head, b"referer")
+            if stream.mount is not None:
+                lines.put_json(b',"gateway.mount":', stream.mount.name)
         lines.put(self._end)
         return 0
 

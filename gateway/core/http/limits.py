@@ -126,6 +126,7 @@ class Timeouts:
         "linger",
         "upload_grace",
         "half_close",
+        "request",
         "websocket_ping",
         "websocket_pong",
         "websocket_close",
@@ -141,6 +142,7 @@ class Timeouts:
         linger: float = 5.0,
         upload_grace: float = 5.0,
         half_close: float = 0.5,
+        request: float = 0.0,
         websocket_ping: float = 20.0,
         websocket_pong: float = 20.0,
         websocket_close: float = 5.0,
@@ -160,6 +162,9 @@ class Timeouts:
         # From the peer's end of input to `http.disconnect`: a peer that only closed its sending half gets its
         # response, one that left is noticed. No system call tells the two apart before something is sent.
         self.half_close = half_close
+        # From a request's head until the application has made all of its response; then it is taken back. Off: how
+        # long a request may take only the application knows. Neither a stream of events nor a WebSocket has to end.
+        self.request = request
         # Between two pings to a WebSocket peer; 0: none. Shorter than the idle time of the usual proxies (60 s),
         # which would close a connection that is merely quiet.
         self.websocket_ping = websocket_ping

@@ -6,6 +6,7 @@ from typing import Any
 from ..kernels.base import AccessLog, Clock, Handler, Upgrade
 from ..kernels.fields import F_DATE, F_SERVER, FIELDS_OK, FieldBlock
 from .limits import Limits, Timeouts
+from .mounts import MountTable
 
 # What becomes of a request field whose name has an underscore. Written as an environment variable it can't be told
 # from the same name with a hyphen, which is how a client forges a field its proxy has set.
@@ -20,11 +21,13 @@ MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep"
 class Service:
     """One process's settings and counters, as its connections see them.
 
-    `limits`, `timeouts`: see there. `handler` starts the application. `log` is a `logging.Logger` for errors,
+    `limits`, `timeouts`: see there. `handler` starts the application; where there are several, it is None, and `mounts`
+    has theirs. `log` is a `logging.Logger` for errors,
     `access_log` may be None. `forwarded` has `apply(stream)`, or is None. `server_header` is the value of the Server
     field, empty for none (RFC 9110 10.2.4). `extra_fields` are (name, value) byte pairs that every response gets.
-    `root_path` is the prefix the application is mounted at. `upgrade` is set afterwards, where there is another
-    protocol to switch to.
+    `root_path` is the path that all of the server is reached under. `upgrade` is set afterwards, where there is another
+    protocol to switch to, and `overdue`, where somebody wants to be called with each stream that has had its time,
+    before its response is taken back.
 
     Raises ValueError when `server_header` or `extra_fields` can't be a field.
     """
@@ -41,6 +44,8 @@ class Service:
         "header_map",
         "limits",
         "log",
+        "mounts",
+        "overdue",
         "prefix",
         "requests",
         "root_path",
@@ -57,7 +62,7 @@ class Service:
         limits: Limits,
         timeouts: Timeouts,
         clock: Clock,
-        handler: Handler,
+        handler: Handler | None,
         log: object,
         access_log: AccessLog | None = None,
         forwarded: object = None,
@@ -66,11 +71,13 @@ class Service:
         extra_fields: object = (),
         header_map: int = HEADER_MAP_DROP,
         root_path: str = "",
+        mounts: MountTable | None = None,
     ) -> None:
         self.limits = limits
         self.timeouts = timeouts
         self.clock = clock
         self.handler = handler
+        self.mounts = mounts
         self.log = log
         self.access_log = access_log
         self.forwarded = forwarded
@@ -78,6 +85,7 @@ class Service:
         self.header_map = header_map
         self.root_path = root_path
         self.upgrade: Upgrade | None = None
+        self.overdue: Any = None
         self.server_line = encode_own([(b"Server", server_header)] if server_header else [])
         self.extra = encode_own(extra_fields)
         self.connections = 0

@@ -15,8 +15,10 @@ from gateway.errors import ClientDisconnected, LocalProtocolError
 from ..kernels.base import Connection, Stream
 from ..kernels.fields import FieldBlock
 from ..kernels.head import RequestHead
+from ..kernels.target import ASTERISK_FORM
 from .fields import response_block
 from .framing import lacks_content, response_length
+from .mounts import Mount
 from .service import Service
 from .status import error_text
 
@@ -27,9 +29,10 @@ class HTTPStream(Stream):
     """One request and its response.
 
     For the responder to read: `head`, `client` and `server` ((host, port) tuples, or None on a Unix socket),
-    `scheme`, `root_path`, `request_length` (bytes, -1 when not known in advance), `body_complete`, `body_size`
-    (bytes that `take_body` would return), `writable` (False while the peer's queue is above its high-water mark),
-    `disconnected`, `peer_closed`, `response_started`, `response_complete`.
+    `scheme`, `root_path`, `mount` (which of several applications it is for, or None), `request_length` (bytes, -1 when
+    not known in advance), `body_complete`, `body_size` (bytes that `take_body` would return), `writable` (False while
+    the peer's queue is above its high-water mark), `disconnected`, `peer_closed`, `response_started`,
+    `response_complete`.
     """
 
     __slots__ = (
@@ -42,6 +45,7 @@ class HTTPStream(Stream):
         "connection",
         "content_done",
         "disconnected",
+        "due",
         "environ",
         "expect_continue",
         "expect_trailers",
@@ -49,6 +53,7 @@ class HTTPStream(Stream):
         "head",
         "head_sent",
         "is_head",
+        "mount",
         "no_content",
         "peer_closed",
         "reason",
@@ -86,11 +91,15 @@ class HTTPStream(Stream):
         self.server = server
         self.scheme = scheme
         self.root_path = service.root_path
+        self.mount: Mount | None = None
         self.responder = None
         self.environ = None
-        # Monotonic seconds, for the access log: when the head was complete, and when a thread sent the last part.
+        # Monotonic seconds: when the head was complete (as of the last tick, where that will do), and, for the access
+        # log, when a thread sent the last part.
         self.started = 0.0
         self.finished = 0.0
+        # Monotonic seconds at which the response has to be made; 0 until the first tick.
+        self.due = 0.0
         # The request's content.
         self.request_length = 0
         self.body_parts = None
@@ -121,6 +130,29 @@ class HTTPStream(Stream):
         return 0
 
     # The connection's side.
+
+    def enter_mount(self) -> bool:
+        """Find the application among those of the service, once, before anything else happens to the stream.
+
+        The request counts for its mount until the caller takes it off again, at the stream's end. False when it is
+        answered here: it belongs to none of them, or to one that has enough to do.
+        """
+        if self.head.form == ASTERISK_FORM:
+            # RFC 9110 9.3.7: it asks about the server, of which no application is the whole.
+            self.send_head(204, b"", response_block(()), False)
+            self.send_body(b"", False)
+            return False
+        mount = self.service.mounts.find(self.head.raw_path, self.root_path)
+        if mount is None:
+            self.fail(404)
+            return False
+        self.mount = mount
+        self.root_path += mount.prefix
+        mount.requests += 1
+        if mount.concurrency and mount.requests > mount.concurrency:
+            self.fail(503)
+            return False
+        return True
 
     def feed_body(self, data: bytes) -> int:
         """Content arrived. Returns 0."""

@@ -238,10 +238,37 @@ class HTTP1Connection(Connection):
                 self.tell_peer_closed()
             elif self.ending:
                 self.end_endless()
-            if self.stream is not None and self.stream.responder is not None:
-                self.stream.responder.tick(now)
+            if self.stream is not None:
+                self.check_stream(now)
         if self.deadline and now >= self.deadline:
             self.expire()
+        return 0
+
+    def check_stream(self, now: float) -> int:
+        """Check the deadlines of the exchange that is running. Returns 0."""
+        stream = self.stream
+        limit = self.timeouts.request
+        if limit and not stream.due:
+            # From here on: when the head was there, the clock may have been late.
+            stream.due = now + limit
+        # Whose content has ended, be it in a thread that the loop has yet to hear of, is done.
+        elif limit and now >= stream.due and not stream.content_done and not has_no_end(stream):
+            return self.take_back(stream)
+        if stream.responder is not None:
+            stream.responder.tick(now)
+        return 0
+
+    def take_back(self, stream: HTTPStream) -> int:
+        """The application has had its time for this request: answer in its place, or break off. Returns 0."""
+        responder = stream.responder
+        if self.service.overdue is not None:
+            try:
+                self.service.overdue(stream)
+            except Exception:
+                self.service.log.exception("Internal error: reporting a request timeout failed")
+        stream.fail(504)
+        if responder is not None:
+            responder.cancel()
         return 0
 
     def shutdown(self) -> int:
@@ -400,8 +427,7 @@ class HTTP1Connection(Connection):
         self.stream = stream
         stream.writable = not self.writing_paused
         stream.threadsafe = self.transport.threadsafe
-        if service.access_log is not None:
-            stream.started = monotonic()
+        stream.started = self.clock.time if service.access_log is None else monotonic()
         # RFC 9112 9.3: persistence, by version and connection options.
         if head.connection_options & OPTION_CLOSE:
             self.close_after = True
@@ -419,12 +445,16 @@ class HTTP1Connection(Connection):
             stream.body_complete = False
         if head.forwarded_count and service.forwarded is not None:
             service.forwarded.apply(stream)
+        if service.mounts is not None:
+            if not stream.enter_mount():
+                return self.state <= DRAIN
+            self.content.most = stream.mount.request_body
         if limits.concurrency and service.requests > limits.concurrency:
             stream.fail(503)
             return self.state <= DRAIN
         if not stream.body_complete:
             # RFC 9110 15.5.14: refused before a byte of content is asked for.
-            if limits.request_body and head.content_length > limits.request_body:
+            if self.content.most and head.content_length > self.content.most:
                 self.fail_stream(stream, 413)
                 return False
             # RFC 9110 10.1.1: the expectation of an HTTP/1.0 client is ignored.
@@ -433,13 +463,21 @@ class HTTP1Connection(Connection):
             if self.state != EXCHANGE or self.stream is not stream:
                 return False
             self.set_body_deadline()
+        mount = stream.mount
         try:
-            if head.has_upgrade and service.upgrade is not None and service.upgrade.wanted(stream):
+            if (
+                head.has_upgrade
+                and service.upgrade is not None
+                and (mount is None or mount.websockets)
+                and service.upgrade.wanted(stream)
+            ):
                 # What follows is not to be read as a request, whatever becomes of this one.
                 self.close_after = True
                 service.upgrade.open(stream)
-            else:
+            elif mount is None:
                 service.handler.open(stream)
+            else:
+                mount.handler.open(stream)
         except Exception:
             service.log.exception("Starting the application failed")
             stream.fail(500)
@@ -777,6 +815,8 @@ class HTTP1Connection(Connection):
         """Count and log a stream that is over. Returns 0."""
         service = self.service
         service.requests -= 1
+        if stream.mount is not None:
+            stream.mount.requests -= 1
         if service.access_log is not None and stream.started:
             try:
                 service.access_log.log(stream, stream.finished or monotonic())
@@ -791,8 +831,8 @@ class HTTP1Connection(Connection):
         if self.close_after or (self.peer_eof and self.input.available() == 0):
             self.begin_close()
             return 0
-        self.enter(IDLE)
         self.idle_since = self.clock.time
+        self.enter(IDLE)
         self.set_deadline(self.timeouts.keep_alive)
         if not self.running:
             if self.input.available():

@@ -37,15 +37,17 @@ CHUNK_ERRORS = {
 class RequestContent:
     """What is still to come of a request's content.
 
-    `remaining` is the number of bytes to come, -1 while that is not known; `received` counts those that came.
-    `receive_time` is for the connection: the seconds it was ready to receive.
+    `most` is the size it may have in bytes, 0 for any; for the connection to change. `remaining` is the number of bytes
+    to come, -1 while that is not known; `received` counts those that came. `receive_time` is for the connection: the
+    seconds it was ready to receive.
     """
 
-    __slots__ = ("decoder", "framing", "limits", "receive_time", "received", "remaining", "trailers")
+    __slots__ = ("decoder", "framing", "limits", "most", "receive_time", "received", "remaining", "trailers")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.framing = FRAMING_LENGTH
+        self.most = limits.request_body
         self.remaining = 0
         self.received = 0
         self.receive_time = 0.0
@@ -103,7 +105,7 @@ class RequestContent:
             if code == CHUNK_DATA:
                 data = decoder.data
                 self.received += len(data)
-                if limits.request_body and self.received > limits.request_body:
+                if self.most and self.received > self.most:
                     # RFC 9110 15.5.14
                     raise RemoteProtocolError("content too large", 413)
                 if stream is not None:

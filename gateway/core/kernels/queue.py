@@ -5,6 +5,9 @@ At most one woken thread is on its way at a time; when it takes a task and leave
 before it begins. So a batch of short tasks is done by a thread or two, one after the other, while tasks that block
 get as many threads as there are.
 
+A thread that does not come back from its task can be replaced: another one takes its number, and it ends when it does
+come back.
+
 The compiled twin needs no lock around its own state: it runs under the GIL, and gives that up only where a thread
 sleeps. A thread that finds a task takes it without having let go of the GIL since the task before.
 """
@@ -79,11 +82,25 @@ class Mailbox:
 class WorkQueue:
     """At most `limit` tasks (0: no limit) that wait for one of `threads` threads, first come first served.
 
-    Only the loop's thread calls `push`, `remove` and `close`. `queued` is the number of tasks that no thread has
-    taken, `busy` that of the threads that are running one. Raises ValueError for less than one thread.
+    Only the loop's thread calls `push`, `remove` and `close`; a task may call `push` where it runs. `queued` is the
+    number of tasks that no thread has taken, `busy` that of the threads that are running one. Raises ValueError for
+    less than one thread.
     """
 
-    __slots__ = ("_closed", "_idle", "_lock", "_sleep", "_tasks", "_waking", "_woken", "busy", "limit", "threads")
+    __slots__ = (
+        "_closed",
+        "_idle",
+        "_lock",
+        "_running",
+        "_sleep",
+        "_tasks",
+        "_turns",
+        "_waking",
+        "_woken",
+        "busy",
+        "limit",
+        "threads",
+    )
 
     def __init__(self, threads: int, limit: int) -> None:
         if threads < 1:
@@ -104,6 +121,9 @@ class WorkQueue:
         # The number of threads that were woken and have not looked yet, and which they are.
         self._waking = 0
         self._woken = [False] * threads
+        # What each thread runs, and how often it was replaced.
+        self._running: list[Task | None] = [None] * threads
+        self._turns = [0] * threads
 
     @property
     def queued(self) -> int:
@@ -138,10 +158,12 @@ class WorkQueue:
         return 0
 
     def serve(self, number: int, log: object) -> int:
-        """Run tasks in the calling thread, number `number` of those from 0, until the queue is closed. Returns 0.
+        """Run tasks in the calling thread, number `number` of those from 0, until the queue is closed.
 
-        What a task raises goes to `log`, a `logging.Logger`: even SystemExit, which would silently cost a thread.
+        Returns 0, or 1 when another thread was given the number. What a task raises goes to `log`, a `logging.Logger`:
+        even SystemExit, which would silently cost a thread.
         """
+        turn = self._turns[number]
         while True:
             task = self._take(number)
             if task is None:
@@ -153,7 +175,24 @@ class WorkQueue:
             # A thread that sleeps must not keep the last request alive.
             task = None
             with self._lock:
+                if self._turns[number] != turn:
+                    return 1
+                self._running[number] = None
                 self.busy -= 1
+
+    def running(self, number: int) -> Task | None:
+        """The task that thread `number` runs, None if it runs none."""
+        return self._running[number]
+
+    def replace(self, number: int) -> bool:
+        """Let another thread call `serve` with this number, in place of one that runs a task. False if it runs none."""
+        with self._lock:
+            if self._running[number] is None:
+                return False
+            self._running[number] = None
+            self._turns[number] += 1
+            self.busy -= 1
+        return True
 
     def _take(self, number: int) -> Task | None:
         while True:
@@ -164,6 +203,7 @@ class WorkQueue:
                 task = self._tasks.take()
                 if task is not None:
                     self.busy += 1
+                    self._running[number] = task
                     if self._tasks:
                         self._wake_one()
                     return task

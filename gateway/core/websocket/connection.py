@@ -97,7 +97,8 @@ class WebSocketUpgrade(Upgrade):
             if agreed is not None:
                 deflate, extension = agreed
         connection = WebSocketConnection(self.service, exchange, handshake, deflate, extension)
-        self.service.handler.open_websocket(connection.stream)
+        handler = self.service.handler if exchange.mount is None else exchange.mount.handler
+        handler.open_websocket(connection.stream)
         return 0
 
     def refuse(self, exchange: HTTPStream, status: int, message: str, fields: tuple) -> int:

@@ -9,6 +9,7 @@ Every str holds bytes as latin-1 (PEP 3333, "Unicode Issues").
 
 from typing import Any
 
+from ..http.mounts import under
 from ..http.stream import HTTPStream
 from ..kernels.head import USUAL_VARIABLES
 from .filewrapper import FileWrapper
@@ -72,25 +73,35 @@ def stream_environ(stream: HTTPStream, base: dict) -> dict:
         if port:
             environ["REMOTE_PORT"] = f"{port}"
     if stream.root_path:
-        set_script_name(environ, stream.root_path)
+        mount = stream.mount
+        set_script_name(environ, stream.root_path, "" if mount is None else mount.prefix)
     return environ
 
 
-def set_script_name(environ: dict, root_path: str) -> int:
+def set_script_name(environ: dict, root_path: str, prefix: str = "") -> int:
     """Split the path into SCRIPT_NAME, the application's root, and PATH_INFO, the place in it. Returns 0.
 
-    A path that does not begin with the root is left as it is: a proxy has removed the root already.
+    A path that does not begin with the root is left as it is: a proxy has removed the root already. That can't be said
+    of the end of it that is the `prefix` of a mount.
     """
     root = root_path.rstrip("/")
     if not root:
         return 0
     if not root.isascii():
-        root = root.encode("utf-8", "surrogateescape").decode("latin-1")
+        root = as_latin_1(root)
+        prefix = as_latin_1(prefix)
     environ["SCRIPT_NAME"] = root
     path: str = environ["PATH_INFO"]
-    if path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/"):
+    if under(path, root):
         environ["PATH_INFO"] = path[len(root) :]
+    elif prefix:
+        environ["PATH_INFO"] = path[len(prefix) :]
     return 0
+
+
+def as_latin_1(text: str) -> str:
+    """The bytes of `text` in UTF-8, each as one character."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def host_and_port(host: bytes | None, scheme: str) -> tuple:

@@ -147,6 +147,7 @@ class WSGITask(ApplicationCall):
         "queued_at",
         "rest",
         "sent_ended",
+        "since",
         "spool",
         "state",
         "stepping",
@@ -172,6 +173,8 @@ class WSGITask(ApplicationCall):
         self.budget = limits.response_buffer
         # Monotonic seconds at which a thread took the task.
         self.began = 0.0
+        # Monotonic seconds at which the request's head was there.
+        self.since = stream.started
         # On the loop, an application that is left half way, and the request's content.
         self.inline = handler.inline
         self.suspended = False
