@@ -240,6 +240,14 @@ class Server:
             # The loop was closed in between.
             pass
 
+    def hurry(self) -> None:
+        """Have a stop, now or later, not wait for what is running, from any thread. Returns at once."""
+        loop = self._loop
+        if loop is not None and not self._finished.done():
+            with contextlib.suppress(RuntimeError):
+                # Else the loop was closed in between.
+                loop.call_soon_threadsafe(self._at_once.set)
+
     def announce_end(self) -> None:
         """Go on serving, but have every response say that its connection closes."""
         if self.service is not None:

@@ -24,25 +24,23 @@ from gateway._version import __version__
 from gateway.backend import choose
 from gateway.config.addresses import unix_address
 from gateway.config.settings import Config
-from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
+from gateway.errors import EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.loader import Loaded
-from gateway.server.hooks import HookSettings, HookWorker, tell
+from gateway.server.hooks import HookSettings, tell
 from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 from gateway.tracebacks import describe_cause
 
 from . import watching
 from .backoff import Backoff
-from .birth import become_worker
-from .channel import Channel
 from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .control import Control
-from .death import MemoryEvents, describe
+from .crew import Crew
 from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
-from .logs import Logs, flush_streams
+from .logs import Logs
 from .orders import Orders
 from .parent import ParentDeath
 from .pidfile import PidFile
@@ -86,11 +84,11 @@ class Master:
         self.orders = Orders(self)
         self.selector = selectors.DefaultSelector()
         self.parent_death = ParentDeath()
-        self.memory_events = MemoryEvents()
         self.backoff = Backoff()
         self.board = Board()
         self.generations = Generations()
         self.children: dict[int, Child] = {}
+        self.crew = Crew(self)
         self.paused = False
         """No workers, until a reload (WINCH)."""
         self.stopping = False
@@ -226,12 +224,12 @@ class Master:
     def _turn(self) -> None:
         for key, _ in self.selector.select(self._wait_time()):
             key.data()
-        self._reap()
+        self.crew.reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
             child.check_life(self.board.silence(child.row), now)
             child.check(now)
-            self._recycle(child, now)
+            self.crew.recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
             self.stop(signal.SIGTERM)
         if self.stopping and not self.succession.complete:
@@ -282,7 +280,7 @@ class Master:
             elif now < self.backoff.until:
                 missing = 0
             for _ in range(missing):
-                if not self._fork(generation):
+                if not self.crew.fork(generation):
                     break
             for child in members[: max(0, len(members) - wanted)]:
                 child.outgoing = True
@@ -304,8 +302,8 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
-        self.reload_problem = coming.failure.message if coming.failure is not None else ""
         if coming.failure is None:
+            self.reload_problem = self.reload_trace = ""
             self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
@@ -338,152 +336,10 @@ class Master:
         for child in self.children.values():
             child.retire()
 
-    # Workers
+    # What has failed
 
-    def _fork(self, generation: Generation) -> bool:
-        """Start a worker. Returns False when that did not work."""
-        self.arbiter.worker_age += 1
-        hook_worker = HookWorker(generation.config, self.log, self.arbiter.worker_age)
-        try:
-            call(generation.config.hooks, "pre_fork", self.arbiter, hook_worker)
-        except AppLoadError as error:
-            trace = describe_cause(error.__cause__ or error)
-            self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
-            return False
-        flush_streams()
-        ends: list[Channel] = []
-        row = -1
-        stacks = None
-        with self.signals.held():
-            try:
-                row = self.board.take()
-                ends += Channel.pair()
-                stacks = self.control.open_stacks() if self.control is not None else None
-                pid = os.fork()
-            except (OSError, RuntimeError) as error:
-                for end in (*ends, *([stacks] if stacks is not None else ())):
-                    end.close()
-                if row >= 0:
-                    self.board.free(row)
-                delay = self.backoff.failed(time.monotonic())
-                reason = getattr(error, "strerror", None) or error
-                self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
-                return False
-            ours, theirs = ends
-            if pid == 0:
-                ours.close()
-                become_worker(self, generation, row, theirs, hook_worker, stacks)
-        theirs.close()
-        hook_worker.pid = pid
-        child = Child(pid, row, generation, ours, hook_worker, self.log)
-        child.stacks = stacks
-        self.children[pid] = child
-        self.arbiter.WORKERS[pid] = hook_worker
-        self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
-        self.log.info("Booting worker with pid: %d", pid)
-        return True
-
-    def _recycle(self, child: Child, now: float) -> None:
-        """Have a worker replaced that has served for long enough."""
-        if child.lifetime is None or child.state != READY or child.outgoing:
-            return
-        if self.board.left(child.row):
-            self.log.info("Replacing worker (pid:%d): it is stopping by itself", child.pid)
-            child.outgoing = True
-            return
-        verdict = child.lifetime.judge(child.pid, self.board.requests(child.row), now)
-        if verdict is None:
-            return
-        if verdict.action == "kill":
-            self.log.error("Killing worker (pid:%d): %s", child.pid, verdict.reason)
-            child.killed = True
-            child.signal(signal.SIGKILL)
-            return
-        self.log.info("Replacing worker (pid:%d): %s", child.pid, verdict.reason)
-        child.outgoing = True
-
-    def _hear(self, child: Child) -> None:
-        """A worker says something."""
-        messages = child.channel.receive()
-        if messages is None:
-            # It is ending; what follows is SIGCHLD.
-            self.selector.unregister(child.channel)
-            return
-        for message in messages:
-            match message:
-                case {"ready": str(text)}:
-                    self._booted(child, text)
-                case {"failed": dict(failure)}:
-                    child.failure = failure
-                case {"recycle": str(reason)}:
-                    self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
-                    child.outgoing = True
-                case {"files": dict(files)} if self.development is not None:
-                    self.development.watch(files)
-                case {"answer": dict(answer)} if self.control is not None:
-                    self.control.commands.answered(child, answer)
-
-    def _booted(self, child: Child, description: str) -> None:
-        if child.state != BOOTING:
-            return
-        first = not any(other.state == READY for other in self.children.values())
-        child.booted()
-        self.backoff.succeeded()
-        if self.stop_at is not None:
-            child.channel.send(leave=True)
-        current = self.generations.current
-        if first and child.generation.failure is None and (current is None or current.failure is not None):
-            self.log.info("%s", description)
-        self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
-
-    def _reap(self) -> None:
-        """Take leave of the processes that have ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if self.succession.ended(pid, status):
-                continue
-            child = self.children.pop(pid, None)
-            # Else it is one that has lost its parent, and we are process 1.
-            if child is not None:
-                self.board.free(child.row)
-                self._hear_last(child)
-                self._ended(child, status)
-                child.leave()
-                if self.control is not None:
-                    self.control.commands.gone(child)
-                self.arbiter.WORKERS.pop(pid, None)
-                tell(self.log, child.generation.config.hooks, "child_exit", self.arbiter, child.hook_worker)
-
-    def _hear_last(self, child: Child) -> None:
-        channel = child.channel
-        if channel in self.selector.get_map():
-            self._hear(child)
-        if channel in self.selector.get_map():
-            self.selector.unregister(channel)
-        channel.close()
-
-    def _ended(self, child: Child, status: int) -> None:
-        """A worker has ended: as it was told to, or not."""
-        what = describe(status, self.memory_events.killed())
-        if child.state == READY:
-            self.restarts += 1
-            if not child.killed:
-                self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
-        elif child.state == BOOTING:
-            failure = {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
-            self._boot_failed(child.generation, f"Worker (pid:{child.pid})", child.failure or failure)
-        elif status not in (0, signal.SIGTERM, signal.SIGQUIT) and not child.killed:
-            # At its very end an interpreter has no handlers any more.
-            self.log.warning("Worker (pid:%d) %s while stopping", child.pid, what)
-        elif child.killed:
-            self.log.error("Worker (pid:%d) killed: it did not stop in time", child.pid)
-
-    def _boot_failed(self, generation: Generation, who: str, failure: dict[str, Any]) -> None:
+    def boot_failed(self, generation: Generation, who: str, failure: dict[str, Any]) -> None:
+        """A worker of `generation` can't start; `failure` has a code, a message and perhaps a traceback."""
         message, trace = str(failure["message"]), str(failure.get("traceback", ""))
         if self.stopping:
             return
