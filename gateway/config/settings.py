@@ -79,6 +79,7 @@ class ApplicationSettings(NamedTuple):
     django_wsgi: tuple[str, ...]
     django_asgi: tuple[str, ...]
     factory: bool
+    chdir: str | None
     app_dir: str | None
     pythonpath: tuple[str, ...]
     root_path: str
@@ -116,6 +117,8 @@ class ProcessSettings(NamedTuple):
     initgroups: bool
     umask: int | None
     proc_name: str | None
+    daemon: bool
+    enable_stdio_inheritance: bool
     pid: str | None
     """A path."""
     health_bind: Address | None
@@ -601,7 +604,17 @@ class Config:
                 ' as in gateway.run("main:app", reload=True)'
             )
         if not values["supervisor"]:
-            for name in ("pid", "health_bind", "control_socket", "drain_delay", "preload", "user", "group", "umask"):
+            for name in (
+                "pid",
+                "health_bind",
+                "control_socket",
+                "daemon",
+                "drain_delay",
+                "preload",
+                "user",
+                "group",
+                "umask",
+            ):
                 if values[name] not in (None, False, 0.0):
                     raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
             for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
