@@ -202,6 +202,9 @@ WORKER_CLASSES = {
     "uvicorn.workers.uvicornh11worker": "asgi",
     "uvicorn_worker.uvicornworker": "asgi",
     "uvicorn_worker.uvicornh11worker": "asgi",
+    "gateway.integrations.gunicorn.gatewayworker": "auto",
+    "gateway.integrations.gunicorn.gatewayasgiworker": "asgi",
+    "gateway.integrations.gunicorn.gatewaywsgiworker": "wsgi",
 }
 
 # Those that serve one request at a time, which an application may count on.
@@ -266,7 +269,33 @@ OPTIONS: tuple[Option, ...] = (
         choices=INTERFACES,
     ),
     Option(
+        "django_wsgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run in threads, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
+        "django_asgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run on the event loop, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
         "factory", values.SWITCH, False, "the target is called without arguments to get the application", "Application"
+    ),
+    Option(
+        "chdir",
+        values.FOLDER,
+        None,
+        "change to this directory before the application is loaded; relative paths are meant from there, except for "
+        "that of --config",
+        "Application",
+        flags=("--working-dir",),
+        default_text="the current directory",
     ),
     Option(
         "app_dir",
@@ -274,7 +303,6 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "put first on the import path; gateway.toml and pyproject.toml are looked for there",
         "Application",
-        flags=("--chdir", "--working-dir"),
         default_text="the current directory",
     ),
     Option(
@@ -506,10 +534,17 @@ OPTIONS: tuple[Option, ...] = (
         "daemon",
         values.SWITCH,
         False,
-        "go into the background; the command ends when the server is up, or with its exit code when it can't be."
-        " Without --error-logfile its log goes nowhere then",
+        "go into the background: the command returns when the first workers serve, or with the exit code if they can't",
         "Processes",
         flags=("-D",),
+    ),
+    Option(
+        "enable_stdio_inheritance",
+        values.SWITCH,
+        False,
+        "with --daemon, write on where output went before, in place of /dev/null",
+        "Processes",
+        flags=("-R",),
     ),
     Option(
         "pid",

@@ -25,7 +25,7 @@ NOTHING = "  (no Python code)\n"
 def report(server: Server) -> dict[str, Any]:
     """Threads, queue, and requests in flight, the oldest first; on the server's loop."""
     pool = server.pool
-    requests = sorted(in_flight(server), key=lambda request: -request["age"])
+    requests = sorted(in_flight(server), key=lambda request: -(request["age"] or 0.0))
     return {
         "threads": pool.size if pool is not None else 0,
         "busy": pool.busy if pool is not None else 0,
@@ -36,7 +36,7 @@ def report(server: Server) -> dict[str, Any]:
 
 
 def in_flight(server: Server) -> Iterator[dict[str, Any]]:
-    """Each request, or WebSocket: method, path without the query, client, and age in seconds."""
+    """Each request, or WebSocket: method, path without the query, client, and age in seconds, None for a WebSocket."""
     if server.acceptor is None:
         return
     now = time.monotonic()
@@ -45,10 +45,10 @@ def in_flight(server: Server) -> Iterator[dict[str, Any]]:
         what, _, client = connection.describe().rpartition(" of ")
         if not what:
             continue
-        stream = getattr(connection, "stream", None)
-        since = getattr(stream, "started", 0.0) or protocol.since
+        started = getattr(getattr(connection, "stream", None), "started", 0.0)
+        age = round(max(0.0, now - started), 3) if started else None
         method, _, path = what.partition(" ")
-        yield {"method": method, "path": path[:PATH_SIZE], "client": client, "age": round(max(0.0, now - since), 3)}
+        yield {"method": method, "path": path[:PATH_SIZE], "client": client, "age": age}
 
 
 def stacks() -> str:

@@ -54,6 +54,8 @@ def become_worker(
         arbiter.cfg = HookSettings(generation.config)
 
         def begin() -> None:
+            if generation.config.chdir is not None:
+                os.chdir(generation.config.chdir)
             if stacks is not None:
                 faulthandler.register(signal.SIGUSR2, stacks)
             call(generation.config.hooks, "post_fork", arbiter, hook_worker)
@@ -71,6 +73,7 @@ def become_worker(
             hook_worker,
             generation.failure,
         )
+        worker.silent = master.detached is not None and not master.detached.keeps_output
         code = worker.run(begin)
     except Terminated:
         code = EXIT_OK
@@ -84,14 +87,14 @@ def become_worker(
 
 def let_go(master: Master, generation: Generation | None = None) -> None:
     """In a new process: close what is the master's, but for the sockets of `generation`."""
-    if master.daemon is not None:
-        master.daemon.leave()
     master.signals.leave()
     master.selector.close()
     if master.health is not None:
         master.health.leave()
     if master.control is not None:
         master.control.leave()
+    if master.detached is not None:
+        master.detached.leave()
     master.succession.leave()
     if master.development is not None:
         master.development.leave()

@@ -148,8 +148,8 @@ def counts(status: dict[str, Any]) -> str:
 def worker_row(worker: dict[str, Any]) -> list[str]:
     """A worker's line of the table."""
     state = worker["state"]
-    if state == "blocked":
-        state = f"blocked {duration(worker['silence'])}"
+    if worker["silence"]:
+        state = f"{state} {duration(worker['silence'])}"
     threads = "" if not worker["threads"] else f"{worker['busy']}/{worker['threads']}"
     cells = (worker["queued"] if worker["threads"] else "", size(worker["memory"]))
     flight = worker["in_flight"]
@@ -162,9 +162,13 @@ def worker_row(worker: dict[str, Any]) -> list[str]:
 def request_rows(status: dict[str, Any]) -> list[list[str]]:
     """The lines of the table of requests in flight, the oldest first."""
     requests = [(worker["pid"], request) for worker in status["workers"] for request in worker["requests"] or ()]
-    requests.sort(key=lambda entry: -entry[1]["age"])
+    requests.sort(key=lambda entry: -(entry[1]["age"] or 0.0))
     return [
-        [str(pid), duration(request["age"]), *(printable(request[name]) for name in ("method", "path", "client"))]
+        [
+            str(pid),
+            "" if request["age"] is None else duration(request["age"]),
+            *(printable(request[name]) for name in ("method", "path", "client")),
+        ]
         for pid, request in requests
     ]
 

@@ -1,89 +1,106 @@
-"""Into the background (--daemon): who starts the server gets the prompt back when it is up, or is told why it isn't.
+"""Going into the background (--daemon), without hiding what goes wrong on the way.
 
 ::
 
-    the command --fork--> leader of a new session --fork--> the master
-       waits  <------------  waits  <------------------------ up, or its exit code
+    started process --- fork ---> (session leader) --- fork ---> daemon: the master
+        |                          ends at once                    | first boot
+        | <------------------- its number, then the exit code -----+
+        | ends with it                                             | output to /dev/null; serves
 
-The two that wait are gone then. The master has no terminal, and can't get one, as it leads no session; until it is up
-it can still write to the one it was started from. Workers never do: what keeps one from booting the master says.
+Until the first boot is over, what the daemon and its workers say appears where the started process writes to.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+import sys
 from typing import NoReturn
 
 from gateway.errors import EXIT_ERROR, EXIT_OK
 
-from .logs import flush_streams
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-"""What is sent to the command while it waits is meant for the server that it starts."""
+class Detached:
+    """The way back from the daemon to the process that was started. `keeps_output`: it stays where it was."""
 
+    def __init__(self, pipe: int, keeps_output: bool) -> None:
+        self.keeps_output = keeps_output
+        self._pipe = pipe
 
-class Daemon:
-    """In the process that is to be the master; `report` is where somebody waits to hear that it is up."""
+    def ready(self) -> None:
+        """The first boot has succeeded."""
+        self.report(EXIT_OK)
+        if not self.keeps_output:
+            silence()
 
-    def __init__(self, report: int) -> None:
-        self._report = report
-
-    def up(self) -> None:
-        """The server is up: let go of whoever has started it, and of its terminal. Later calls do nothing."""
-        if self._report < 0:
-            return
-        detach_streams()
-        os.write(self._report, b"\n")
-        os.close(self._report)
-        self._report = -1
+    def report(self, code: int) -> None:
+        """Have the process that was started end, with exit code `code`; does nothing the second time."""
+        if self._pipe >= 0:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            try:
+                os.write(self._pipe, b"%d\n" % code)
+            except OSError:
+                # It was ended by somebody else.
+                pass
+            self.leave()
 
     def leave(self) -> None:
-        """In a worker: only the master reports, and only it still knows the terminal."""
-        if self._report >= 0:
-            os.close(self._report)
-            self._report = -1
-            detach_streams()
+        """Close our copy of the way back."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
 
-def daemonize() -> Daemon:
-    """Go on in the background. Ends the process that calls this, once the server is up or has failed."""
-    flush_streams()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+def detach(keeps_output: bool) -> Detached:
+    """Go on in a daemon. In the process that was started, this ends it once the daemon has reported."""
     reader, writer = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(reader)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    leader = os.fork()
+    if leader:
         os.close(writer)
-        wait_for(pid, mask, lambda: None)
-    os.setsid()
-    pid = os.fork()
-    if pid:
-        os.close(writer)
-        wait_for(pid, mask, lambda: os.read(reader, 1))
+        end_with(leader, reader)
     os.close(reader)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return Daemon(writer)
-
-
-def wait_for(pid: int, mask: Iterable[int], report: Callable[[], bytes | None]) -> NoReturn:
-    """End as process `pid` does, or well as soon as `report` has something to tell. `mask` is that of its signals."""
-    for number in FORWARDED:
-        signal.signal(number, lambda number, _: os.kill(pid, number))
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if report():
+    os.setsid()
+    # Not being a session's leader, the daemon can't come to have a terminal.
+    if os.fork():
         os._exit(EXIT_OK)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    os._exit(code if code >= 0 else EXIT_ERROR)
+    os.write(writer, b"%d\n" % os.getpid())
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return Detached(writer, keeps_output)
 
 
-def detach_streams() -> None:
-    """Have the standard streams lead nowhere."""
-    flush_streams()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(nowhere, number)
-    if nowhere > 2:
-        os.close(nowhere)
+def silence() -> None:
+    """From now on nobody sees what this process writes to its output."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def end_with(leader: int, reader: int) -> NoReturn:
+    """Wait for the daemon's report, and end with its exit code; Ctrl-C ends the daemon."""
+    numbers: list[int] = []
+    interrupted = False
+    received = b""
+    while True:
+        try:
+            data = os.read(reader, 64)
+        except KeyboardInterrupt:
+            interrupted = True
+            if numbers:
+                os.kill(numbers[0], signal.SIGTERM)
+            continue
+        received += data
+        numbers = [int(line) for line in received.split(b"\n")[:-1]]
+        if not data or len(numbers) == 2:
+            break
+    os.waitpid(leader, 0)
+    # No report: it was killed.
+    code = numbers[1] if len(numbers) == 2 else EXIT_ERROR
+    os._exit(EXIT_ERROR if interrupted else code)

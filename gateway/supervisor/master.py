@@ -24,26 +24,24 @@ from gateway._version import __version__
 from gateway.backend import choose
 from gateway.config.addresses import unix_address
 from gateway.config.settings import Config
-from gateway.errors import EXIT_BOOT, EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
+from gateway.errors import EXIT_OK, AppLoadError, BindError, ConfigError, GatewayError
 from gateway.loader import Loaded
-from gateway.server.hooks import HookSettings, HookWorker, tell
+from gateway.server.hooks import HookSettings, tell
 from gateway.server.share import Board
 from gateway.server.worker import Terminated, loop_factory, raise_descriptor_limit
 from gateway.tracebacks import describe_cause
 
 from . import watching
 from .backoff import Backoff
-from .birth import become_worker
-from .channel import Channel
 from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .control import Control
-from .daemon import Daemon, daemonize
-from .death import MemoryEvents, describe
+from .crew import Crew
+from .daemon import Detached
 from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
-from .logs import Logs, flush_streams
+from .logs import Logs
 from .orders import Orders
 from .parent import ParentDeath
 from .pidfile import PidFile
@@ -69,8 +67,8 @@ Reread = Callable[[], tuple[Config, dict[str, str]]]
 class Master:
     """The process that looks after the workers.
 
-    `reread`, when given, reads the configuration anew for a reload. `environ` is the environment that the process was
-    started with. `daemon` waits to hear that the server is up.
+    `reread`, when given, reads the configuration anew for a reload. `environ` and `folder` are the environment and the
+    working directory that the program was started with; `detached` is told when it serves, in the background.
     """
 
     def __init__(
@@ -78,15 +76,17 @@ class Master:
         config: Config,
         reread: Reread | None = None,
         environ: Mapping[str, str] = os.environ,
-        daemon: Daemon | None = None,
+        folder: str | None = None,
+        detached: Detached | None = None,
     ) -> None:
         # As a new program is to find it.
         self.environ = {name: value for name, value in environ.items() if name not in (VARIABLE, "WATCHDOG_PID")}
         # What the workers would find out one after the other.
         loop_factory(config.asgi.loop)
         self.config = config
-        self.daemon = daemon
         self.reread = reread
+        self.folder = folder
+        self.detached = detached
         self.identity = Identity.of(config.processes)
         self.logs = Logs(config.log, self.identity)
         self.log = self.logs.loggers.error
@@ -94,11 +94,11 @@ class Master:
         self.orders = Orders(self)
         self.selector = selectors.DefaultSelector()
         self.parent_death = ParentDeath()
-        self.memory_events = MemoryEvents()
         self.backoff = Backoff()
         self.board = Board()
         self.generations = Generations()
         self.children: dict[int, Child] = {}
+        self.crew = Crew(self)
         self.paused = False
         """No workers, until a reload (WINCH)."""
         self.stopping = False
@@ -234,12 +234,12 @@ class Master:
     def _turn(self) -> None:
         for key, _ in self.selector.select(self._wait_time()):
             key.data()
-        self._reap()
+        self.crew.reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
             child.check_life(self.board.silence(child.row), now)
             child.check(now)
-            self._recycle(child, now)
+            self.crew.recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
             self.stop(signal.SIGTERM)
         if self.stopping and not self.succession.complete:
@@ -290,7 +290,7 @@ class Master:
             elif now < self.backoff.until:
                 missing = 0
             for _ in range(missing):
-                if not self._fork(generation):
+                if not self.crew.fork(generation):
                     break
             for child in members[: max(0, len(members) - wanted)]:
                 child.outgoing = True
@@ -312,8 +312,8 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
-        self.reload_problem = coming.failure.message if coming.failure is not None else ""
         if coming.failure is None:
+            self.reload_problem = self.reload_trace = ""
             self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"
@@ -321,8 +321,7 @@ class Master:
                 self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
             self.notifier.ready(self.state().reason)
             self.succession.take_over()
-            if self.daemon is not None:
-                self.daemon.up()
+            self._go_silent()
             return
         self.reloads += 1
         previous.sockets.close(coming.sockets)
@@ -333,6 +332,16 @@ class Master:
         for child in self.children.values():
             if child.generation is not coming and child.state in (BOOTING, READY):
                 child.retire()
+
+    def _go_silent(self) -> None:
+        """In the background, the process that was started has nothing to wait for any more (--daemon)."""
+        if self.detached is None:
+            return
+        if self.logs.settings.error_logfile == "-" and not self.detached.keeps_output:
+            self.log.warning("In the background (pid:%d), where nothing is logged without --error-logfile", os.getpid())
+        else:
+            self.log.info("In the background (pid:%d)", os.getpid())
+        self.detached.ready()
 
     def leave_to_successor(self) -> None:
         """Another program has the sockets: end, without a word to clients or systemd."""
@@ -348,152 +357,10 @@ class Master:
         for child in self.children.values():
             child.retire()
 
-    # Workers
+    # What has failed
 
-    def _fork(self, generation: Generation) -> bool:
-        """Start a worker. Returns False when that did not work."""
-        self.arbiter.worker_age += 1
-        hook_worker = HookWorker(generation.config, self.log, self.arbiter.worker_age)
-        try:
-            call(generation.config.hooks, "pre_fork", self.arbiter, hook_worker)
-        except AppLoadError as error:
-            trace = describe_cause(error.__cause__ or error)
-            self._boot_failed(generation, "A worker", {"code": EXIT_BOOT, "message": str(error), "traceback": trace})
-            return False
-        flush_streams()
-        ends: list[Channel] = []
-        row = -1
-        stacks = None
-        with self.signals.held():
-            try:
-                row = self.board.take()
-                ends += Channel.pair()
-                stacks = self.control.open_stacks() if self.control is not None else None
-                pid = os.fork()
-            except (OSError, RuntimeError) as error:
-                for end in (*ends, *([stacks] if stacks is not None else ())):
-                    end.close()
-                if row >= 0:
-                    self.board.free(row)
-                delay = self.backoff.failed(time.monotonic())
-                reason = getattr(error, "strerror", None) or error
-                self.log.error("Can't start a worker: %s; trying again in %g s", reason, delay)
-                return False
-            ours, theirs = ends
-            if pid == 0:
-                ours.close()
-                become_worker(self, generation, row, theirs, hook_worker, stacks)
-        theirs.close()
-        hook_worker.pid = pid
-        child = Child(pid, row, generation, ours, hook_worker, self.log)
-        child.stacks = stacks
-        self.children[pid] = child
-        self.arbiter.WORKERS[pid] = hook_worker
-        self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
-        self.log.info("Booting worker with pid: %d", pid)
-        return True
-
-    def _recycle(self, child: Child, now: float) -> None:
-        """Have a worker replaced that has served for long enough."""
-        if child.lifetime is None or child.state != READY or child.outgoing:
-            return
-        if self.board.left(child.row):
-            self.log.info("Replacing worker (pid:%d): it is stopping by itself", child.pid)
-            child.outgoing = True
-            return
-        verdict = child.lifetime.judge(child.pid, self.board.requests(child.row), now)
-        if verdict is None:
-            return
-        if verdict.action == "kill":
-            self.log.error("Killing worker (pid:%d): %s", child.pid, verdict.reason)
-            child.killed = True
-            child.signal(signal.SIGKILL)
-            return
-        self.log.info("Replacing worker (pid:%d): %s", child.pid, verdict.reason)
-        child.outgoing = True
-
-    def _hear(self, child: Child) -> None:
-        """A worker says something."""
-        messages = child.channel.receive()
-        if messages is None:
-            # It is ending; what follows is SIGCHLD.
-            self.selector.unregister(child.channel)
-            return
-        for message in messages:
-            match message:
-                case {"ready": str(text)}:
-                    self._booted(child, text)
-                case {"failed": dict(failure)}:
-                    child.failure = failure
-                case {"recycle": str(reason)}:
-                    self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
-                    child.outgoing = True
-                case {"files": dict(files)} if self.development is not None:
-                    self.development.watch(files)
-                case {"answer": dict(answer)} if self.control is not None:
-                    self.control.commands.answered(child, answer)
-
-    def _booted(self, child: Child, description: str) -> None:
-        if child.state != BOOTING:
-            return
-        first = not any(other.state == READY for other in self.children.values())
-        child.booted()
-        self.backoff.succeeded()
-        if self.stop_at is not None:
-            child.channel.send(leave=True)
-        current = self.generations.current
-        if first and child.generation.failure is None and (current is None or current.failure is not None):
-            self.log.info("%s", description)
-        self.log.debug("Worker (pid:%d) ready after %.3f s", child.pid, time.monotonic() - child.since)
-
-    def _reap(self) -> None:
-        """Take leave of the processes that have ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if self.succession.ended(pid, status):
-                continue
-            child = self.children.pop(pid, None)
-            # Else it is one that has lost its parent, and we are process 1.
-            if child is not None:
-                self.board.free(child.row)
-                self._hear_last(child)
-                self._ended(child, status)
-                child.leave()
-                if self.control is not None:
-                    self.control.commands.gone(child)
-                self.arbiter.WORKERS.pop(pid, None)
-                tell(self.log, child.generation.config.hooks, "child_exit", self.arbiter, child.hook_worker)
-
-    def _hear_last(self, child: Child) -> None:
-        channel = child.channel
-        if channel in self.selector.get_map():
-            self._hear(child)
-        if channel in self.selector.get_map():
-            self.selector.unregister(channel)
-        channel.close()
-
-    def _ended(self, child: Child, status: int) -> None:
-        """A worker has ended: as it was told to, or not."""
-        what = describe(status, self.memory_events.killed())
-        if child.state == READY:
-            self.restarts += 1
-            if not child.killed:
-                self.log.error("Worker (pid:%d) %s; replacing it", child.pid, what)
-        elif child.state == BOOTING:
-            failure = {"code": EXIT_BOOT, "message": f"a worker {what} before it was ready"}
-            self._boot_failed(child.generation, f"Worker (pid:{child.pid})", child.failure or failure)
-        elif status not in (0, signal.SIGTERM, signal.SIGQUIT) and not child.killed:
-            # At its very end an interpreter has no handlers any more.
-            self.log.warning("Worker (pid:%d) %s while stopping", child.pid, what)
-        elif child.killed:
-            self.log.error("Worker (pid:%d) killed: it did not stop in time", child.pid)
-
-    def _boot_failed(self, generation: Generation, who: str, failure: dict[str, Any]) -> None:
+    def boot_failed(self, generation: Generation, who: str, failure: dict[str, Any]) -> None:
+        """A worker of `generation` can't start; `failure` has a code, a message and perhaps a traceback."""
         message, trace = str(failure["message"]), str(failure.get("traceback", ""))
         if self.stopping:
             return
@@ -644,17 +511,20 @@ class Master:
                 child.retire(None if child.state == READY else QUICK)
 
 
-def run(config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> int:
+def run(
+    config: Config,
+    reread: Reread | None = None,
+    environ: Mapping[str, str] = os.environ,
+    folder: str | None = None,
+    detached: Detached | None = None,
+) -> int:
     """Serve with a master and its workers until a signal says stop. Returns the exit code.
 
-    Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends. With --daemon
-    the process that calls this ends here, and another one goes on.
+    Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends.
     """
     if not hasattr(os, "fork"):
         raise ConfigError("workers: this platform can't fork, so there is one process; say --workers 1")
-    # A program that takes over from one in the background is there already.
-    daemon = daemonize() if config.processes.daemon and VARIABLE not in environ else None
-    master = Master(config, reread, environ, daemon)
+    master = Master(config, reread, environ, folder, detached)
     try:
         return master.run()
     except WorkerProcess as end:

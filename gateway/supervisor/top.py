@@ -136,7 +136,7 @@ class View:
         states = [STATES.get(worker["state"], "bold red") for worker in status["workers"]]
         parts += [Text(""), columns(COLUMNS, rows, states)]
         requests = request_rows(status)
-        ages = [request["age"] for worker in status["workers"] for request in worker["requests"] or ()]
+        ages = [request["age"] or 0.0 for worker in status["workers"] for request in worker["requests"] or ()]
         styles = ["red" if age >= OLD else "" for age in sorted(ages, reverse=True)]
         shown = len(requests)
         if height is not None:

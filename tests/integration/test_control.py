@@ -232,7 +232,7 @@ def test_a_preloaded_application_is_reloaded_by_an_upgrade(folder: Path, path: s
             assert "reload failed: the new program failed to start" in done.stderr
             assert status(path)["pid"] == new
             assert ctl(path, "stop").returncode == 0
-            assert gone(new)
+            until(lambda: gone(new))
             assert not Path(path).exists()
         finally:
             if not gone(new):

@@ -211,7 +211,7 @@ def test_the_signals_of_a_worker(folder: Path) -> None:
         assert [note["pid"] for note in notes.all("worker_exit")][-1] == victim
         server.wait_for_line(rf"Worker \(pid:{victim}\) (was sent SIGABRT|killed)")
         assert 'served.py", line' in server.log, "the stack comes all the same"
-        notes.wait("post_worker_init", 3)
+        server.wait_for_lines("Application startup complete", 3, TIME)
         server.signal(signal.SIGQUIT)
         assert server.wait(TIME) == 0
     assert len(notes.all("worker_int")) == 2

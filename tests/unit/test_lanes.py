@@ -53,6 +53,42 @@ def test_no_more_threads_than_its_share(build: Backend, width: int) -> None:
     run("asyncio", main)
 
 
+def test_a_lost_thread_takes_no_place(build: Backend) -> None:
+    """Neither with others waiting in the lane, nor without, nor when it comes back."""
+
+    async def main() -> None:
+        pool = make_pool(build, 2)
+        fake, narrow = task_class(build), lane(build, pool, 1)
+        gate = threading.Event()
+        done: list[int] = []
+
+        def stuck() -> Any:
+            task = fake(lambda task: gate.wait(WAIT))
+            task.since, task.stream = 0.0, None
+            assert narrow.submit(task)
+            return task
+
+        for waiting in (0, 3):
+            task = stuck()
+            await eventually(lambda: narrow.lane.running == 1)
+            assert [other for _, other in pool.running()] == [task]
+            for number in range(waiting):
+                assert narrow.submit(fake(lambda task, number=number: done.append(number)))
+            (lost,) = pool.look_for_lost(1000.0, 30.0)
+            assert lost.task is task
+            await eventually(lambda waiting=waiting: len(done) == waiting)
+            await eventually(lambda: narrow.lane.running == 0 and pool.busy == 0)
+        assert pool.lost == 2
+        gate.set()
+        await eventually(lambda: pool.lost == 0)
+        assert narrow.lane.running == 0
+        assert narrow.submit(fake(lambda task: done.append(9)))
+        await eventually(lambda: done[-1] == 9)
+        assert await pool.stop(WAIT)
+
+    run("asyncio", main)
+
+
 def test_in_their_order_and_none_is_lost(build: Backend) -> None:
     async def main() -> None:
         pool = make_pool(build, 3)
@@ -203,10 +239,41 @@ def test_messages_go_past_it(build: Backend) -> None:
         stepped: list[Any] = []
         for send in (narrow.post, narrow.defer):
             narrow.submit(fake(lambda task, send=send: send(task), stepped.append))
-        await eventually(lambda: pool.busy == 0 and narrow.lane.running == 0)
-        narrow.drain()
-        await eventually(lambda: len(stepped) == 2)
+        # What is deferred wakes nobody.
+        await eventually(lambda: narrow.drain() or len(stepped) == 2)
         assert not narrow.crowded()
+        assert await pool.stop(WAIT)
+
+    run("asyncio", main)
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_a_thread_that_is_lost_leaves_its_place(build: Backend, waiting: int) -> None:
+    """Another one works on, and the lost one ends when it comes back."""
+
+    async def main() -> None:
+        pool = make_pool(build, 2)
+        fake, narrow = task_class(build), lane(build, pool, 1)
+        gate = threading.Event()
+        seen: list[int] = []
+        stuck = fake(lambda task: gate.wait(WAIT))
+        stuck.since, stuck.time_limit, stuck.stream = 100.0, 30.0, None
+        assert narrow.submit(stuck)
+        await eventually(lambda: pool.number_of(stuck) is not None)
+        for number in range(waiting):
+            assert narrow.submit(fake(lambda task, number=number: seen.append(number)))
+        (lost,) = pool.look_for_lost(1000.0)
+        assert lost.task is stuck
+        assert "wait" in lost.stack
+        assert narrow.submit(fake(lambda task: seen.append(9)))
+        await eventually(lambda: seen == [*range(waiting), 9])
+        assert pool.lost == 1
+        gate.set()
+        await eventually(lambda: pool.lost == 0)
+        assert narrow.submit(fake(lambda task: seen.append(10)))
+        await eventually(lambda: seen[-1] == 10)
+        await eventually(lambda: narrow.lane.running == 0)
+        assert not narrow.lane.give_up(threading.get_ident(), stuck)
         assert await pool.stop(WAIT)
 
     run("asyncio", main)

@@ -12,6 +12,7 @@ cdef class Mount:
     cdef readonly Handler handler
     cdef readonly bint websockets
     cdef readonly long long request_body, concurrency
+    cdef readonly double timeout
     cdef public long long requests
 
 

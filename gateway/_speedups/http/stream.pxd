@@ -40,6 +40,7 @@ cdef class HTTPStream(Stream):
 
     @cython.locals(mount=Mount)
     cdef bint enter_mount(self) except -1
+    cpdef double time_limit(self) except -1.0
     cpdef int feed_body(self, bytes data) except -1
     cpdef int end_body(self) except -1
     cpdef int disconnect(self) except -1

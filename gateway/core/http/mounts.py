@@ -27,12 +27,23 @@ class Mount:
 
     `prefix` is empty for the root, else "/" and more without a slash at its end, decoded. `handler` starts the
     application. `websockets`: it takes WebSocket connections. `request_body` is the most bytes of a request's content,
-    `concurrency` the most requests that run or wait at a time; 0 for no limit.
+    `concurrency` the most requests that run or wait at a time, `timeout` the seconds that one may take as
+    `Timeouts.request` has it; 0 for no limit.
 
     `requests` is how many there are now.
     """
 
-    __slots__ = ("concurrency", "handler", "name", "path", "prefix", "request_body", "requests", "websockets")
+    __slots__ = (
+        "concurrency",
+        "handler",
+        "name",
+        "path",
+        "prefix",
+        "request_body",
+        "requests",
+        "timeout",
+        "websockets",
+    )
 
     def __init__(
         self,
@@ -42,6 +53,7 @@ class Mount:
         websockets: bool = False,
         request_body: int = 0,
         concurrency: int = 0,
+        timeout: float = 0.0,
     ) -> None:
         self.prefix = prefix
         self.path = prefix.encode("utf-8")
@@ -51,6 +63,7 @@ class Mount:
         self.websockets = websockets
         self.request_body = request_body
         self.concurrency = concurrency
+        self.timeout = timeout
         self.requests = 0
 
 

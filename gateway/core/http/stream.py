@@ -154,6 +154,12 @@ class HTTPStream(Stream):
             return False
         return True
 
+    def time_limit(self) -> float:
+        """Seconds that the application has to make its response, 0 for any number."""
+        if self.mount is None:
+            return self.service.timeouts.request
+        return self.mount.timeout
+
     def feed_body(self, data: bytes) -> int:
         """Content arrived. Returns 0."""
         if self.body_parts is None:

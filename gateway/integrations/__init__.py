@@ -1,0 +1,1 @@
+"""Gateway inside other programs: gunicorn's workers, uvicorn's names, Django."""
