@@ -551,15 +551,6 @@ def load_of() -> Iterator[Callable[..., Load]]:
         load.__exit__(None, None, None)
 
 
-def test_load_spreads_over_workers(folder: Path, load_of: Callable[..., Load]) -> None:
-    with start(folder) as server:
-        result = load_of(server, seconds=3, rate=500).wait()
-        assert result["failed"] == {}
-        shares = result["bodies"].values()
-        assert len(shares) == 2
-        assert min(shares) > 0.2 * sum(shares), result
-
-
 def test_broken_and_mended_code_under_load(folder: Path, load_of: Callable[..., Load]) -> None:
     with start(folder) as server:
         load = load_of(server)
