@@ -252,7 +252,8 @@ def has_module(package: str, name: str) -> bool:
     """Whether there is a module `name` in `package`, which is imported to find out."""
     try:
         return importlib.util.find_spec(f"{package}.{name}") is not None
-    except (ImportError, AttributeError, ValueError):
+    except (Exception, SystemExit):
+        # Whoever imports it next says what is wrong with it.
         return False
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import platform
 import sys
 from collections.abc import Callable
 
@@ -26,7 +25,7 @@ EPOLLIN, EPOLLEXCLUSIVE = 1, 1 << 28
 class Event(ctypes.Structure):
     """struct epoll_event; the kernel's is packed on x86-64 only."""
 
-    if platform.machine() in ("x86_64", "AMD64"):
+    if sys.platform == "linux" and os.uname().machine == "x86_64":
         _pack_ = 1
     _fields_ = (("events", ctypes.c_uint32), ("number", ctypes.c_int), ("rest", ctypes.c_int))
 

@@ -18,13 +18,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from logging import Logger
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.addresses import Address
 from gateway.errors import BindError
 
-from .bell import Bell
 from .share import PASS_ACCEPTS, PASS_TIME, Share
+
+if TYPE_CHECKING:
+    from .bell import Bell
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted in one turn of the loop."""
@@ -180,6 +182,8 @@ class Listener:
         if self._share is None:
             return
         assert self._loop is not None
+        from .bell import Bell
+
         try:
             self._bell = Bell(self._loop, self.sock.fileno(), ring)
         except (NotImplementedError, AttributeError, OSError):

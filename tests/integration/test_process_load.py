@@ -6,6 +6,7 @@ which the same load shows before anything is done to the server, they are as muc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -139,9 +140,8 @@ def listening(pid: int, port: int) -> set[str]:
     """The inodes of a process's sockets that listen at a port (proc_net_tcp(5))."""
     have = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        name = os.readlink(entry)
-        if name.startswith("socket:["):
-            have.add(name[8:-1])
+        with contextlib.suppress(FileNotFoundError):
+            have.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}") and row[9] in have}
 

@@ -303,7 +303,7 @@ def test_systemd_is_told_of_the_new_program(folder: Path) -> None:
             os.kill(new, signal.SIGHUP)
             manager.expect(RELOADING="1")
             manager.expect(READY="1")
-            assert answer(server)[0] == "two"
+            until(lambda: answer(server)[0] == "two")
         finally:
             os.kill(new, signal.SIGTERM)
         manager.expect(STOPPING="1")

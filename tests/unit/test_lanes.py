@@ -203,9 +203,8 @@ def test_messages_go_past_it(build: Backend) -> None:
         stepped: list[Any] = []
         for send in (narrow.post, narrow.defer):
             narrow.submit(fake(lambda task, send=send: send(task), stepped.append))
-        await eventually(lambda: pool.busy == 0 and narrow.lane.running == 0)
-        narrow.drain()
-        await eventually(lambda: len(stepped) == 2)
+        # What is deferred wakes nobody.
+        await eventually(lambda: narrow.drain() or len(stepped) == 2)
         assert not narrow.crowded()
         assert await pool.stop(WAIT)
 
