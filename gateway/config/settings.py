@@ -523,6 +523,12 @@ class Config:
             )
         if values["interface"] != "auto":
             return (f"worker class {name}: has no effect beside --interface {values['interface']}",)
+        if values["mount"]:
+            # What runs one request at a time still does.
+            if name.lower() in ONE_AT_A_TIME and sources["threads"] is DEFAULT:
+                values["threads"], sources["threads"] = 1, Source(DEFAULT.rank, sources["worker_class"].text)
+                return (f"worker class {name}: taken as --threads 1",)
+            return (f"worker class {name}: has no effect on mounts, each of which has its own interface",)
         # As weak as a default, so that `replace` decides anew.
         source = Source(DEFAULT.rank, sources["worker_class"].text)
         values["interface"], sources["interface"] = interface, source
