@@ -41,17 +41,31 @@ _PLACES = {
 def run(app: Any = None, **options: Any) -> None:
     """Serve `app`, an application, a target such as "module:app" or `Mounts`, until a signal says stop.
 
-    `options` are those of `Config`. With more than one worker, or `reload`, these are forked here, with the application
-    as it is, and each ends here with SystemExit. Raises ConfigError, BindError and AppLoadError, see `gateway.errors`.
+    `options` are those of `Config`, or keywords of `uvicorn.run`; what gateway has no equivalent for is named in a
+    warning. With more than one worker, `reload`, or a limit after which a worker is to be replaced, these are forked
+    here, with the application as it is, and each ends here with SystemExit.
+
+    Raises ConfigError, BindError and AppLoadError, see `gateway.errors`; TypeError for a keyword that is none of these.
     """
+    import os
+    import warnings
+
     from .config.folder import enter
     from .config.settings import Config
+    from .config.sources import apply_environment
+    from .config.uvicorn import translate
     from .errors import ConfigError
 
-    config = enter(app.replace(**options) if isinstance(app, Config) else Config(app, **options))
+    translation = translate(options)
+    for text in translation.warnings:
+        warnings.warn(text, stacklevel=2)
+    options = translation.options
+    config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
     if config.daemon:
         raise ConfigError("daemon: a program goes into the background by itself, or `gateway --daemon` does")
-    if config.workers > 1 or config.reload:
+    apply_environment(config, os.environ)
+    config = enter(config)
+    if config.needs_master:
         from .supervisor.master import run as supervise
 
         supervise(config)

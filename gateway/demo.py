@@ -1,12 +1,14 @@
-"""The built-in demo: `python -m gateway gateway.demo:app`, and the same in WSGI: `gateway.demo:wsgi`.
+"""The built-in demo: `python -m gateway gateway.demo:app`.
 
 A page that tries the server from a browser, written without a framework so that it reads as an introduction to both
-interfaces. `app` is ASGI and hands `/wsgi` to the WSGI application through `WSGIToASGI`; `wsgi` alone has no `/asgi`.
+interfaces. `app` is two applications on one port: `wsgi` at `/wsgi`, and `asgi`, which has the rest. Each can also be
+served alone, and then lacks what is the other's.
 
 ====== ========= ==========================================================================
 GET    /         the page
 GET    /asgi     what the ASGI application was told about the request, as JSON
 GET    /wsgi     what the WSGI application was told, as JSON
+GET    /live     how many requests each application had, as an event stream
 GET    /stream   lines of text, one every STEP seconds, each sent as soon as it is produced
 GET    /events   the time, as an event stream (text/event-stream), for COUNT events
        /chat     a WebSocket (ASGI only): what one sends, everyone who is connected receives
@@ -20,14 +22,16 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import platform
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from . import backend
 from ._version import __version__
-from .adapters.wsgi_to_asgi import WSGIToASGI
+from .config.mounts import Mount, Mounts
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -49,7 +53,32 @@ JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 EVENTS = "text/event-stream"
 HTML = "text/html; charset=utf-8"
-ROUTES = {"/": "GET", "/asgi": "GET", "/wsgi": "GET", "/stream": "GET", "/events": "GET", "/echo": "POST"}
+ROUTES = {
+    **dict.fromkeys(("/", "/asgi", "/wsgi", "/live", "/stream", "/events"), "GET"),
+    "/echo": "POST",
+}
+
+
+class Tally:
+    """What has been served so far: how much of each kind, and where the last of it ran. For any thread to add to."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts = {"asgi": 0, "wsgi": 0, "websocket": 0}
+        self.places = dict.fromkeys(self.counts, "")
+
+    def add(self, kind: str) -> None:
+        with self.lock:
+            self.counts[kind] += 1
+            self.places[kind] = threading.current_thread().name
+
+    def event(self) -> bytes:
+        """All of it, as an event for /live."""
+        facts = {"process": os.getpid(), "counts": self.counts, "places": self.places}
+        return f"retry: 500\ndata: {json.dumps(facts)}\n\n".encode()
+
+
+tally = Tally()
 
 
 class Upload:
@@ -93,7 +122,9 @@ def lines(facts: Mapping[str, object], indent: str = "") -> str:
 
 
 def part(path: str, number: int) -> bytes:
-    """Part `number`, from 1, of /stream or /events."""
+    """Part `number`, from 1, of /stream, /events or /live."""
+    if path == "/live":
+        return tally.event()
     now = time.strftime("%H:%M:%S")
     if path == "/events":
         return f"id: {number}\ndata: {now}, event {number} of {COUNT}\n\n".encode()
@@ -103,7 +134,7 @@ def part(path: str, number: int) -> bytes:
 def refusal(path: str, method: str) -> tuple[int, str, bytes] | None:
     """Status, value of Allow and text for what is not served; None for what is."""
     if path == "/chat":
-        return 404, "", b"/chat is a WebSocket, and part of gateway.demo:app only.\n"
+        return 404, "", b"/chat is a WebSocket, which gateway.demo:app has.\n"
     if path not in ROUTES:
         return 404, "", b"Not found. The page at / lists what is here.\n"
     allowed = ROUTES[path]
@@ -117,7 +148,10 @@ def refusal(path: str, method: str) -> tuple[int, str, bytes] | None:
 
 def wsgi(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     """The demo in WSGI (PEP 3333)."""
-    path = environ["PATH_INFO"] or "/"
+    # Where it is mounted, its own place is what it tells about; alone, that is one of its routes.
+    path = environ["PATH_INFO"] or "/wsgi"
+    if path != "/live":
+        tally.add("wsgi")
     if path == "/asgi":
         return wsgi_text(start_response, "404 Not Found", b"This is gateway.demo:wsgi; gateway.demo:app has it.\n")
     refused = refusal(path, environ["REQUEST_METHOD"])
@@ -135,7 +169,7 @@ def wsgi(environ: dict[str, Any], start_response: StartResponse) -> Iterable[byt
         while data := environ["wsgi.input"].read(65536):
             upload.add(data)
         return wsgi_text(start_response, "200 OK", upload.report(), kind=JSON)
-    start_response("200 OK", [("Content-Type", EVENTS if path == "/events" else TEXT), ("Cache-Control", "no-store")])
+    start_response("200 OK", [("Content-Type", TEXT if path == "/stream" else EVENTS), ("Cache-Control", "no-store")])
     return wsgi_parts(path)
 
 
@@ -159,10 +193,8 @@ def wsgi_text(
 
 # ASGI
 
-through_adapter = WSGIToASGI(wsgi)
 
-
-async def app(scope: Message, receive: Receive, send: Send) -> None:
+async def asgi(scope: Message, receive: Receive, send: Send) -> None:
     """The demo in ASGI 3."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
@@ -172,7 +204,9 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         return
     if scope["type"] != "http":
         raise ValueError(f"the demo serves no {scope['type']}")
-    path = scope["path"] or "/"
+    path = scope["path"].removeprefix(scope["root_path"]) or "/"
+    if path != "/live":
+        tally.add("asgi")
     refused = refusal(path, scope["method"])
     if refused:
         status, allowed, text = refused
@@ -185,9 +219,11 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         facts["headers"] = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         await asgi_text(send, 200, as_json(interface="ASGI", scope=facts), kind=JSON)
     elif path == "/wsgi":
-        await through_adapter(scope, receive, send)
+        await asgi_text(send, 404, b"This is gateway.demo:asgi; gateway.demo:app has it.\n")
     elif path == "/echo":
         await asgi_echo(receive, send)
+    elif path == "/live":
+        await asgi_live(scope["method"] == "HEAD", receive, send)
     else:
         await asgi_parts(path, send)
 
@@ -212,6 +248,27 @@ async def asgi_echo(receive: Receive, send: Send) -> None:
     await asgi_text(send, 200, upload.report(), kind=JSON)
 
 
+async def asgi_live(is_head: bool, receive: Receive, send: Send) -> None:
+    """Events until the browser has left, or the server stops and says so in the same way."""
+
+    async def disconnected() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    left = asyncio.create_task(disconnected())
+    headers = [(b"content-type", EVENTS.encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    try:
+        while not (is_head or left.done()):
+            await send({"type": "http.response.body", "body": tally.event(), "more_body": True})
+            await asyncio.wait([left], timeout=STEP)
+        await send({"type": "http.response.body", "body": b""})
+    except OSError:
+        pass  # gone, and nobody misses the rest
+    finally:
+        left.cancel()
+
+
 async def asgi_parts(path: str, send: Send) -> None:
     kind = EVENTS if path == "/events" else TEXT
     headers = [(b"content-type", kind.encode()), (b"cache-control", b"no-store")]
@@ -228,7 +285,7 @@ chatting: dict[int, asyncio.Queue[str]] = {}
 
 
 async def asgi_chat(scope: Message, receive: Receive, send: Send) -> None:
-    if scope["path"] != "/chat":
+    if scope["path"].removeprefix(scope["root_path"]) != "/chat":
         await send({"type": "websocket.close"})  # before it is accepted: 403
         return
     await receive()  # websocket.connect
@@ -239,6 +296,7 @@ async def asgi_chat(scope: Message, receive: Receive, send: Send) -> None:
     try:
         tell(number, you=number, here=len(chatting))
         while (message := await receive())["type"] == "websocket.receive":
+            tally.add("websocket")
             text = message.get("text") or f"{len(message.get('bytes') or b'')} bytes"
             for other in chatting:
                 tell(other, sender=number, text=text[:LONGEST], time=time.strftime("%H:%M:%S"))
@@ -274,6 +332,11 @@ async def asgi_text(
     ]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": text})
+
+
+# Both, on one port: the longest path that a request's begins with decides.
+
+app = Mounts([Mount("/wsgi", wsgi), Mount("/", asgi)])
 
 
 # The page: one file, nothing loaded from elsewhere.
@@ -326,6 +389,13 @@ input[type=file] { max-width: 100%; font: inherit; font-size: .85rem; }
 .left { display: flex; flex-direction: column; gap: .6rem; min-width: 0; }
 form pre { margin: 0; height: 12.2rem; }
 #chat pre { height: 8rem; }
+.tiles { display: grid; gap: .75rem; grid-template-columns: repeat(3, 1fr); margin: .2rem 0 0; }
+.tiles > div { padding: .7rem .85rem; min-width: 0; background: var(--code); border-radius: .4rem;
+  border-left: .3rem solid var(--line); transition: border-color .6s; }
+.tiles > div.now { border-color: var(--mark); transition: none; }
+dt { font-weight: 600; font-size: .9rem; }
+dd { margin: 0; color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
+dd.count { color: var(--text); font-size: 1.7rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
 footer { margin-top: 1.5rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 44rem) {
   main { padding-top: 1.5rem; }
@@ -333,6 +403,9 @@ footer { margin-top: 1.5rem; color: var(--soft); font-size: .85rem; }
   .cards { grid-template-columns: 1fr; }
   section, section.wide { grid-column: auto; }
   form { grid-template-columns: 1fr; }
+  .tiles { gap: .5rem; grid-template-columns: 1fr; }
+  .tiles > div { display: grid; grid-template-columns: 1fr auto; align-items: center; padding: .4rem .7rem; }
+  dd.count { grid-area: 1 / 2 / 3 / 3; font-size: 1.5rem; }
   pre { height: 11rem; } }
 </style>
 </head>
@@ -343,6 +416,16 @@ footer { margin-top: 1.5rem; color: var(--soft); font-size: .85rem; }
 <div><h1>gateway is running</h1><p>Version VERSION, BUILD, on PYTHON</p></div>
 </header>
 <div class="cards">
+<section class="wide">
+<div class="top"><h2>Both on one port</h2><button data-live="/live">Send 20 each</button></div>
+<p>One process serves both: a WSGI application at <code>/wsgi</code>, and an ASGI application that has the rest. The
+numbers come in as an event stream.</p>
+<dl class="tiles">
+<div data-kind="asgi"><dt>ASGI requests</dt><dd class="count">&ndash;</dd><dd></dd></div>
+<div data-kind="wsgi"><dt>WSGI requests</dt><dd class="count">&ndash;</dd><dd></dd></div>
+<div data-kind="websocket"><dt>WebSocket messages</dt><dd class="count">&ndash;</dd><dd></dd></div>
+</dl><p class="status" role="status"></p>
+</section>
 <section>
 <div class="top"><h2>An ASGI route</h2><button data-get="/asgi">Again</button></div>
 <p>A coroutine on the event loop. This is the scope it was called with.</p>
@@ -378,7 +461,8 @@ aria-label="Message to everyone" placeholder="Message" value="Hello!"><div><butt
 <pre tabindex="0"></pre></form><p class="status" role="status"></p>
 </section>
 </div>
-<footer>The source of this page is <code>gateway/demo.py</code>: plain ASGI and WSGI, no framework.</footer>
+<footer>The source of this page is <code>gateway/demo.py</code>: plain ASGI and WSGI, no framework, and
+<code>Mounts([Mount("/wsgi", wsgi), Mount("/", asgi)])</code>.</footer>
 </main>
 <script>
 "use strict";
@@ -422,6 +506,29 @@ function events(button) {
     here.say("event " + ++count);
   };
   source.onerror = () => { source.close(); here.say(count ? "ended with " + count + " events" : "no events", !count); };
+}
+function live(button) {
+  const section = button.closest("section"), status = section.querySelector(".status");
+  const source = new EventSource(button.dataset.live);
+  source.onmessage = event => {
+    const facts = JSON.parse(event.data);
+    for (const tile of section.querySelectorAll("[data-kind]")) {
+      const [count, place] = tile.querySelectorAll("dd"), kind = tile.dataset.kind, now = String(facts.counts[kind]);
+      tile.classList.toggle("now", count.textContent !== now && count.textContent !== "\u2013");
+      count.textContent = now;
+      place.textContent = facts.places[kind] === "MainThread" ? "on the event loop" : facts.places[kind];
+    }
+    status.textContent = "Process " + facts.process + ", since its start";
+    status.classList.remove("bad");
+  };
+  source.onerror = () => {
+    status.textContent = "Waiting for the server to come back";
+    status.classList.add("bad");
+  };
+  button.addEventListener("click", () => {
+    for (let number = 0; number < 20; number++)
+      for (const path of ["/asgi", "/wsgi"]) fetch(path).catch(() => undefined);
+  });
 }
 function chat(button) {
   const here = card(button), url = new URL(button.dataset.chat, location.href);
@@ -469,6 +576,7 @@ for (const [kind, action] of [["get", get], ["stream", stream], ["events", event
 for (const [id, action] of [["chat", send], ["upload", upload]])
   document.getElementById(id).addEventListener("submit", event => { event.preventDefault(); action(event.target); });
 upload(document.getElementById("upload"));
+live(document.querySelector("[data-live]"));
 </script>
 </body>
 </html>

@@ -22,6 +22,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -37,6 +38,9 @@ Interface = Literal["wsgi", "asgi"]
 AppKind = Literal["wsgi", "asgi3", "asgi2"]
 
 DEFAULT_ATTRIBUTES = ("application", "app")
+
+# The modules by which a Django project is served.
+ENTRY_POINTS = ("wsgi", "asgi")
 
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -60,11 +64,39 @@ class LoadedApp(NamedTuple):
         return (self,)
 
 
+class LoadedProject(NamedTuple):
+    """A Django project, by both of its entry points."""
+
+    wsgi: LoadedApp
+    asgi: LoadedApp
+    name: str
+
+    @property
+    def interface(self) -> Literal["django"]:
+        """As `LoadedApp` has it."""
+        return "django"
+
+    @property
+    def kind(self) -> Literal["django"]:
+        """As `LoadedApp` has it."""
+        return "django"
+
+    @property
+    def app(self) -> Callable[..., Any]:
+        """The WSGI entry point."""
+        return self.wsgi.app
+
+    @property
+    def applications(self) -> tuple[LoadedApp, ...]:
+        """Both."""
+        return (self.wsgi, self.asgi)
+
+
 class LoadedMount(NamedTuple):
     """A mount, and its application."""
 
     mount: Mount
-    app: LoadedApp
+    app: LoadedApp | LoadedProject
 
 
 class LoadedMounts(NamedTuple):
@@ -80,10 +112,10 @@ class LoadedMounts(NamedTuple):
     @property
     def applications(self) -> tuple[LoadedApp, ...]:
         """The applications, in the order they were given."""
-        return tuple(app for _, app in self.mounts)
+        return tuple(app for _, loaded in self.mounts for app in loaded.applications)
 
 
-Loaded = LoadedApp | LoadedMounts
+Loaded = LoadedApp | LoadedProject | LoadedMounts
 
 
 def load(
@@ -97,16 +129,20 @@ def load(
     """The application that `target` names, or is; or the applications.
 
     `factory`: the target is called without arguments to get it. `app_dir` (default: the current directory) goes first
-    on the import path, `pythonpath` after it; neither matters for an object. `interface` is auto, wsgi, asgi, asgi3 or
-    asgi2.
+    on the import path, `pythonpath` after it; neither matters for an object. `interface` is auto, wsgi, asgi, asgi3,
+    asgi2 or django, for which the target names a project; a package with wsgi.py and asgi.py is one by itself.
 
     Raises AppLoadError; where the application's own code raised, that is its cause, and `show_traceback` is set. Raises
     ConfigError when `app_dir` is no directory, or `interface` is given for several applications.
     """
     if isinstance(target, str):
         extend_path(app_dir, pythonpath)
+        if interface == "django" or (interface == "auto" and not factory and is_project(target.strip())):
+            return load_project(target.strip())
         found, name = find_target(target.strip())
     else:
+        if interface == "django":
+            raise ConfigError("--interface django takes the name of a project's package, as in mysite, not an object")
         found, name = target, object_name(target)
     if factory:
         found = call_factory(found, name)
@@ -159,6 +195,63 @@ def extend_path(app_dir: str | None, pythonpath: tuple[str, ...] = ()) -> None:
     # Modules that came since the folder was last looked at. `importlib.invalidate_caches` loads importlib.metadata.
     for entry in folders:
         sys.path_importer_cache.pop(entry, None)
+
+
+# -- Django projects
+
+
+def entry_points(target: str) -> tuple[str, str]:
+    """The targets of both entry points of the project that `target` names: by its package, or by one of them.
+
+    Raises ConfigError: there is no such project, or it lacks one.
+    """
+    module, _, attribute = target.strip().partition(":")
+    package, _, last = module.rpartition(".")
+    if last not in ENTRY_POINTS:
+        package, attribute = module, ""
+    if not MODULE.fullmatch(package):
+        raise ConfigError(f"--interface django: {target!r} names no project; write its package, as in mysite")
+    suffix = f":{attribute}" if attribute else ""
+    for name in ENTRY_POINTS:
+        if not has_module(package, name):
+            other = ENTRY_POINTS[name == "wsgi"]
+            hint = f", or say --interface {other}" if has_module(package, other) else ""
+            raise ConfigError(
+                f"--interface django: the project {package} has no {name}.py; "
+                f"add the one that `django-admin startproject` writes{hint}"
+            )
+    return f"{package}.wsgi{suffix}", f"{package}.asgi{suffix}"
+
+
+def is_project(target: object) -> bool:
+    """Whether `target` is the name of a package with both entry points, and is no application itself."""
+    return (
+        isinstance(target, str)
+        and MODULE.fullmatch(target) is not None
+        and all(has_module(target, name) for name in ENTRY_POINTS)
+        and not any(hasattr(sys.modules.get(target), name) for name in DEFAULT_ATTRIBUTES)
+    )
+
+
+def load_project(target: str) -> LoadedProject:
+    """Both entry points of the project that `target` names. Raises ConfigError and AppLoadError."""
+    points = []
+    for interface, name in zip(ENTRY_POINTS, entry_points(target), strict=True):
+        found, name = find_target(name)
+        kind = choose(found, name, interface, False)
+        points.append(LoadedApp(found, interface, kind, name))  # type: ignore[arg-type]
+    settings = sys.modules.get("django.conf")
+    if settings is None or not settings.settings.configured:
+        raise ConfigError(f"--interface django: {points[0].name} does not set up Django; say --interface wsgi or asgi")
+    return LoadedProject(points[0], points[1], target)
+
+
+def has_module(package: str, name: str) -> bool:
+    """Whether there is a module `name` in `package`, which is imported to find out."""
+    try:
+        return importlib.util.find_spec(f"{package}.{name}") is not None
+    except (ImportError, AttributeError, ValueError):
+        return False
 
 
 # -- Finding

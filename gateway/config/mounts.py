@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import ConfigError
 from . import values
 
-INTERFACES = ("auto", "wsgi", "asgi", "asgi3", "asgi2")
+INTERFACES = ("auto", "wsgi", "asgi", "asgi3", "asgi2", "django")
 
 # Controls, and what would end the path in a URL (RFC 3986 3).
 NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f?#]")
 
 
-@dataclass(frozen=True)
 class Mount:
-    """One application under a path.
+    """One application under a path. Can't be changed.
 
     `path` is "/", or "/" and more; a slash at its end is dropped. `app` is a target such as "module:attribute" or the
     application itself. `interface` and `factory` are as the options of these names.
@@ -34,21 +32,65 @@ class Mount:
     Raises ConfigError.
     """
 
+    __slots__ = ("app", "factory", "interface", "limit_concurrency", "limit_request_body", "path", "threads")
+
     path: str
     app: Any
-    interface: str = "auto"
-    factory: bool = False
-    threads: int = 0
-    limit_request_body: int | None = None
-    limit_concurrency: int = 0
+    interface: str
+    factory: bool
+    threads: int
+    limit_request_body: int | None
+    limit_concurrency: int
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        path: str,
+        app: Any,
+        *,
+        interface: str = "auto",
+        factory: bool = False,
+        threads: int = 0,
+        limit_request_body: int | str | None = None,
+        limit_concurrency: int = 0,
+    ) -> None:
+        given = {
+            "path": path,
+            "app": app,
+            "interface": interface,
+            "factory": factory,
+            "threads": threads,
+            "limit_request_body": limit_request_body,
+            "limit_concurrency": limit_concurrency,
+        }
         try:
-            read = read_fields({field.name: getattr(self, field.name) for field in fields(self)})
+            read = read_fields(given)
         except ValueError as error:
             raise ConfigError(f"Mount: {error}") from None
         for name, value in read.items():
             object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Mount can't be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a Mount can't be changed")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mount) and all(getattr(self, name) == getattr(other, name) for name in READERS)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.interface, self.factory, self.threads))
+
+    def __repr__(self) -> str:
+        more = "".join(f", {name}={value!r}" for name, value in self.changed().items())
+        return f"Mount({self.path!r}, {self.app!r}{more})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_mount, ({"path": self.path, "app": self.app, **self.changed()},)
+
+    def changed(self) -> dict[str, Any]:
+        """What is not the default, beside path and application."""
+        return {name: getattr(self, name) for name, default in DEFAULTS.items() if getattr(self, name) != default}
 
     @property
     def prefix(self) -> str:
@@ -58,10 +100,8 @@ class Mount:
     def show(self) -> dict[str, Any]:
         """What is not the default, as TOML and JSON write it."""
         shown: dict[str, Any] = {"path": self.path, "app": self.app if isinstance(self.app, str) else repr(self.app)}
-        for field in fields(self)[2:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                shown[field.name] = values.show_size(value) if field.name == "limit_request_body" else value
+        for name, value in self.changed().items():
+            shown[name] = values.show_size(value) if name == "limit_request_body" else value
         return shown
 
 
@@ -111,7 +151,12 @@ def read_mount(value: object) -> Mount:
         value = {"path": path, "app": app.strip()}
     if not isinstance(value, Mapping):
         raise ValueError
-    return Mount(**read_table(value))
+    return make_mount(read_table(value))
+
+
+def make_mount(given: Mapping[str, Any]) -> Mount:
+    """A mount of its fields by name."""
+    return Mount(**given)
 
 
 def show_mount(mount: Mount) -> dict[str, Any]:
@@ -215,5 +260,13 @@ READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "limit_concurrency": (values.read_integer, values.INTEGER.expected),
 }
 """What reads each field of a Mount, and what it expects."""
+
+DEFAULTS: dict[str, Any] = {
+    "interface": "auto",
+    "factory": False,
+    "threads": 0,
+    "limit_request_body": None,
+    "limit_concurrency": 0,
+}
 
 MOUNTS = values.Kind("a mount, as in /legacy=legacy.wsgi:app", "PATH=TARGET", read_mount, show_mount, "\n")

@@ -266,6 +266,22 @@ OPTIONS: tuple[Option, ...] = (
         choices=INTERFACES,
     ),
     Option(
+        "django_wsgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run in threads, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
+        "django_asgi",
+        values.PATH_PREFIXES,
+        (),
+        "with --interface django: path prefixes whose views run on the event loop, whatever they are",
+        "Application",
+        repeatable=True,
+    ),
+    Option(
         "factory", values.SWITCH, False, "the target is called without arguments to get the application", "Application"
     ),
     Option(
@@ -376,7 +392,8 @@ OPTIONS: tuple[Option, ...] = (
         "reuse_port",
         values.SWITCH,
         False,
-        "set SO_REUSEPORT; a process that stops resets connections it has not accepted",
+        "a listening socket for each worker (SO_REUSEPORT), among which the system spreads connections without regard"
+        " to how busy they are; connections that wait at one are reset when it is killed or its socket closes",
         "Listening",
     ),
     # -- Running

@@ -35,7 +35,7 @@ LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd":
 RELOAD_NEEDS = {"workers": 1, "preload": False}
 # and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, and
 # may stop the event loop in a debugger for as long as it takes.
-RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "timeout": 0.0}
+RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "lifespan_shutdown_timeout": 5.0, "timeout": 0.0}
 
 
 class Source(NamedTuple):
@@ -68,7 +68,9 @@ class ApplicationSettings(NamedTuple):
     """A target as text, or the application object itself; None where there are mounts."""
     mount: tuple[Mount, ...]
     interface: str
-    """auto, wsgi, asgi, asgi3 or asgi2."""
+    """auto, wsgi, asgi, asgi3, asgi2 or django."""
+    django_wsgi: tuple[str, ...]
+    django_asgi: tuple[str, ...]
     factory: bool
     chdir: str | None
     app_dir: str | None
@@ -378,6 +380,12 @@ class Config:
     def without_hooks(self) -> Config:
         """The same, with no functions to call."""
         return Config.from_sources(self._given(), self._extras._replace(hooks={}))
+
+    @property
+    def needs_master(self) -> bool:
+        """Whether there is more to do than serving in one process for as long as it lasts."""
+        names = ("control_socket", "reload", "max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        return bool(self._values["workers"] > 1 or any(self._values[name] for name in names))
 
     @property
     def processes(self) -> ProcessSettings:

@@ -120,6 +120,12 @@ def set_variables(value: Any, source: Source, environ: MutableMapping[str, str])
         name, _, environ[name] = text.partition("=")
 
 
+def apply_environment(config: Config, environ: MutableMapping[str, str]) -> None:
+    """Set the variables that the options of `config` ask for, env files included. Raises ConfigError."""
+    load_env_files(config.values["env_file"], config.source("env_file"), environ)
+    set_variables(config.values["env"], config.source("env"), environ)
+
+
 def parse_arguments(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options on a command line, as texts by name, and its actions. Raises ConfigError."""
     # Its value is optional, so argparse would take a target that follows it.

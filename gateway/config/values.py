@@ -313,3 +313,4 @@ TRUSTED = Kind(
     "an IP address, a network such as 10.0.0.0/8, unix or *", "PEERS", read_trusted, separator=",", takes_empty=True
 )
 ROOT_PATH = Kind("a path prefix, as in /app", "PATH", read_root_path)
+PATH_PREFIXES = Kind("a path prefix, as in /api", "PATH", read_root_path, separator=",")

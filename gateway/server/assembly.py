@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def load_app(app: Any, config: Config) -> loader.Loaded:
     """The application or applications, loaded as the options say. Raises ConfigError and AppLoadError."""
-    if isinstance(app, (loader.LoadedApp, loader.LoadedMounts)):
+    if isinstance(app, (loader.LoadedApp, loader.LoadedProject, loader.LoadedMounts)):
         return app
     settings = config.application
     if app is None:

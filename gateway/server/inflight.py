@@ -27,6 +27,9 @@ STACK_INTERVAL = 1.0
 NAMED = 5
 """Requests that are named in one line."""
 
+SHOWN = 20
+"""Requests that are cut off with their stacks in the log, those that have run for longest; the others are named."""
+
 
 class InFlight:
     """The requests of one server. `limit` is seconds, 0 for none.
@@ -103,12 +106,13 @@ class InFlight:
 
     def _tell_lost(self, lost: LostThread) -> None:
         self.log.error(
-            "Thread %s is lost: %s %s was taken back (--request-timeout), and its thread has not noticed for %.1f s. "
-            "Another one takes its place; %d are lost (pid:%d). What it does:\n%s",
+            "Thread %s is lost: %s %s (%.1f s) was taken back (--request-timeout), and the thread has not noticed. "
+            "Another one takes its place; %d are lost (pid:%d). Give what it waits for a timeout of its own. "
+            "What it does:\n%s",
             lost.name,
             lost.task.head.method,
             lost.task.head.raw_path.decode("latin-1"),
-            lost.seconds,
+            lost.age,
             self.pool.lost,
             os.getpid(),
             lost.stack.rstrip("\n"),
@@ -121,20 +125,21 @@ class InFlight:
         now = time.monotonic()
         task = asyncio.current_task(self.loop)
         own = getattr(None if task is None else task.get_coro(), "stream", None)
-        streams = []
-        for protocol in tuple(self.acceptor.protocols):
-            stream = protocol.connection.stream
-            if stream is None:
-                continue
-            if stream is own:
-                return named(protocol.connection, now)
-            streams.append((getattr(stream, "started", now), protocol.connection))
-        if not streams:
+        running = self._connections(now)
+        for connection in running:
+            if connection.stream is own:
+                return named(connection, now)
+        if not running:
             return "code of no request" if task is None else f"{task.get_name()}, which serves no request"
-        streams.sort(key=lambda entry: entry[0])
-        names = ", ".join(named(connection, now) for _, connection in streams[:NAMED])
-        more = f" and {len(streams) - NAMED} more" if len(streams) > NAMED else ""
-        return f"one of the requests in flight: {names}{more}" if len(streams) > 1 else names
+        names = ", ".join(named(connection, now) for connection in running[:NAMED])
+        more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
+        return f"one of the requests in flight: {names}{more}" if len(running) > 1 else names
+
+    def _connections(self, now: float) -> list[Any]:
+        """Those that serve a request or a WebSocket, the oldest request first."""
+        found = [protocol.connection for protocol in tuple(self.acceptor.protocols)]
+        found = [connection for connection in found if connection.stream is not None]
+        return sorted(found, key=lambda connection: getattr(connection.stream, "started", now))
 
     def stack_of(self, responder: Any) -> str:
         """What the application does for this responder; empty where that can't be seen."""
@@ -148,16 +153,15 @@ class InFlight:
         """Tell the log of every request that runs, each with its stack: nobody waits for them any longer."""
         now = time.monotonic()
         seen = set()
-        for protocol in tuple(self.acceptor.protocols):
-            connection = protocol.connection
-            stream = connection.stream
-            if stream is None or not connection.describe():
-                continue
-            seen.add(stream.responder)
-            stack = self.stack_of(stream.responder)
-            self.log.warning("%s: %s%s", text, named(connection, now), f". What it does:\n{stack}" if stack else "")
+        lines: list[tuple[str, str]] = []
+        for connection in self._connections(now):
+            responder = connection.stream.responder
+            seen.add(responder)
+            lines.append((named(connection, now), self.stack_of(responder) if len(lines) < SHOWN else ""))
         for what, stack in self._without_client(seen):
-            self.log.warning("%s: %s, whose client has gone or has its response. What it does:\n%s", text, what, stack)
+            lines.append((f"{what}, whose client has gone or has its response", stack if len(lines) < SHOWN else ""))
+        for what, stack in lines:
+            self.log.warning("%s: %s%s", text, what, f". What it does:\n{stack}" if stack else "")
 
     def _without_client(self, seen: set[Any]) -> list[tuple[str, str]]:
         """Name and stack of what runs on although nobody reads its response."""

@@ -18,12 +18,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from logging import Logger
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.addresses import Address
 from gateway.errors import BindError
 
 from .share import PASS_ACCEPTS, PASS_TIME, Share
+
+if TYPE_CHECKING:
+    from .bell import Bell
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted in one turn of the loop."""
@@ -33,6 +36,12 @@ ACCEPTS_AT_DRAIN = 65536
 
 ACCEPT_PAUSE = 0.5
 """Seconds without accepting when descriptors or memory ran out."""
+
+TURNS = 3
+"""Turns of the loop after which a bell is hung up, or never."""
+
+TIMES_ALONE = 16
+"""Turns with connections after which a process goes to the end of the queue in which the kernel looks for one."""
 
 LOG_INTERVAL = 30.0
 """Seconds between two log lines about that."""
@@ -67,12 +76,16 @@ Accepted = Callable[[socket.socket, Peer, Peer], None]
 class Listener:
     """One listening socket.
 
-    `unlink` is the path of the socket file this listener has created, or None.
+    `unlink` is the path of the socket file this listener has created, or None. With a `backlog` the socket is only
+    bound, and listens from when it is started: then the address can have a socket in each process, see `own`.
     """
 
-    def __init__(self, sock: socket.socket, *, unlink: str | None = None) -> None:
+    def __init__(self, sock: socket.socket, *, unlink: str | None = None, backlog: int | None = None) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.backlog = backlog
+        self.alone = False
+        """Nobody else accepts what is queued here."""
         self.unlink = unlink
         self.inode = file_identity(unlink) if unlink else None
         self.server = own_address(sock)
@@ -87,6 +100,11 @@ class Listener:
         self._share: Share | None = None
         # The poller's hold on the socket, where a poller accepts.
         self._polled: Any = None
+        # Where others accept too: what this process is woken by, once it is hung up, and whether no other is woken.
+        self._bell: Bell | None = None
+        self._hung = False
+        self._woken_alone = False
+        self._times = 0
 
     @property
     def address(self) -> tuple[str, int] | str:
@@ -104,6 +122,25 @@ class Listener:
         host, port = address
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
+    def own(self) -> Listener:
+        """A socket of this process's own in place of one that is only bound; itself for any other. Raises OSError.
+
+        To be called before a change of user: the system lets only one user share an address (socket(7),
+        SO_REUSEPORT).
+        """
+        if self.backlog is None:
+            return self
+        sock = self.sock
+        dual = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        listener = Listener(tcp_socket(sock.family, sock.getsockname(), None, True, dual), backlog=self.backlog)
+        listener.alone = True
+        sock.close()
+        return listener
+
+    def _listen(self) -> None:
+        if self.backlog is not None:
+            self.sock.listen(self.backlog)
+
     def start(
         self, loop: asyncio.AbstractEventLoop, accepted: Accepted, log: Logger, share: Share | None = None
     ) -> None:
@@ -112,10 +149,12 @@ class Listener:
         Raises NotImplementedError on a loop without readers; then use `start_server`.
         """
         self._loop = loop
-        self._share = share
+        self._share = None if self.alone else share
         self._accepted = accepted
         self._log = log
+        self._listen()
         loop.add_reader(self.sock.fileno(), self._accept)
+        self._make_bell(self._accept)
 
     def start_polling(
         self, poller: Any, opened: Callable[[Any, Peer, Peer], None], log: Logger, share: Share | None = None
@@ -126,7 +165,8 @@ class Listener:
         """
         self._loop = poller.loop
         self._log = log
-        self._share = share
+        self._share = share = None if self.alone else share
+        self._listen()
         self._polled = poller.listen(
             self.sock,
             None if self.wildcard else self.server,
@@ -135,6 +175,39 @@ class Listener:
             ACCEPTS_PER_TURN,
             None if share is None else self._allowance,
         )
+        self._make_bell(self._polled.ring)
+
+    def _make_bell(self, ring: Callable[[], object]) -> None:
+        """Where others accept as well, be woken for connections that they are not woken for."""
+        if self._share is None:
+            return
+        assert self._loop is not None
+        from .bell import Bell
+
+        try:
+            self._bell = Bell(self._loop, self.sock.fileno(), ring)
+        except (NotImplementedError, AttributeError, OSError):
+            # All are woken, then.
+            return
+        self._loop.call_soon(self._hang_bell, TURNS)
+
+    def _hang_bell(self, turns: int) -> None:
+        if self._bell is None or self._loop is None:
+            return
+        if self._pause is None and self._bell.found():
+            self._unwatch()
+            self._hung = self._woken_alone = True
+            self._watch()
+        elif turns:
+            self._loop.call_soon(self._hang_bell, turns - 1)
+        else:
+            self._drop_bell()
+
+    def _drop_bell(self) -> None:
+        self._hung = False
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
     async def start_server(
         self,
@@ -152,9 +225,20 @@ class Listener:
         self._accept_some(ACCEPTS_PER_TURN if self._share is None else self._allowance())
 
     def _allowance(self) -> int:
-        """How many connections to accept in this turn; with 0, others get the time to take them."""
+        """How many connections to accept in this turn; with 0, others get the time to take them.
+
+        They are woken for these only if all are; so who has more than its share is woken along with another from then
+        on, and who has not, alone.
+        """
         assert self._share is not None
         count = self._share.allowance(ACCEPTS_PER_TURN)
+        if self._hung:
+            alone, self._woken_alone = self._woken_alone, count > 0
+            self._times += 1
+            if alone != self._woken_alone or self._times % TIMES_ALONE == 0:
+                self._watch()
+            if alone:
+                return max(1, count)
         if count == 0 and self._loop is not None and self._pause is None:
             self._unwatch()
             self._pause = self._loop.call_later(PASS_TIME, self._take_what_is_left)
@@ -218,19 +302,25 @@ class Listener:
         self._watch()
 
     def _watch(self) -> None:
+        if self._hung and self._bell is not None:
+            if self._bell.hang(self._woken_alone):
+                return
+            self._drop_bell()
         if self._polled is not None:
             self._polled.resume()
         elif self._loop is not None:
             self._loop.add_reader(self.sock.fileno(), self._accept)
 
     def _unwatch(self) -> None:
-        if self._polled is not None:
+        if self._hung and self._bell is not None:
+            self._bell.take_down()
+        elif self._polled is not None:
             self._polled.pause()
         elif self._loop is not None:
             self._loop.remove_reader(self.sock.fileno())
 
     def stop(self, *, leave_queue: bool = False) -> None:
-        """Accept what the kernel has queued, unless others shall (`leave_queue`), and then no more.
+        """Accept what the kernel has queued, unless others shall and can (`leave_queue`), and then no more.
 
         The socket stays open until `close`. A connection that arrives in between waits in the queue; between the
         last accept and `close` nothing may be awaited.
@@ -245,7 +335,8 @@ class Listener:
             self._pause = None
         else:
             self._unwatch()
-        if not leave_queue:
+        self._drop_bell()
+        if self.alone or not leave_queue:
             self._accept_some(ACCEPTS_AT_DRAIN)
         if self._pause is not None:
             # Out of descriptors: what is queued now can't be served.
@@ -309,11 +400,13 @@ def open_listeners(
     reuse_port: bool = False,
     unix_mode: int | None = None,
     sockets: Sequence[socket.socket] = (),
+    reserve: bool = False,
 ) -> list[Listener]:
     """Listen at all `addresses`, and with duplicates of the caller's `sockets`, which stay the caller's to close.
 
     `backlog` is how many connections the kernel may queue, `unix_mode` the mode of a new socket file (None: as the
-    umask says). Raises BindError, and then listens at none of them.
+    umask says). With `reserve` and `reuse_port`, TCP addresses are only bound; see `Listener`. Raises BindError, and
+    then listens at none of them.
     """
     addresses = list(addresses)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
@@ -327,7 +420,7 @@ def open_listeners(
         for address in addresses:
             if address.kind == "tcp":
                 dual = address.host == "::" and address.port not in ipv4_ports
-                listeners += bind_tcp(address, backlog, reuse_port, dual)
+                listeners += bind_tcp(address, backlog, reuse_port, dual, reserve)
             elif address.kind == "unix":
                 listeners.append(bind_unix(address, backlog, unix_mode))
             elif address.kind == "abstract":
@@ -343,7 +436,7 @@ def open_listeners(
     return listeners
 
 
-def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> list[Listener]:
+def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool, reserve: bool = False) -> list[Listener]:
     """Listen at a TCP address: at each one of them, if a name has several. Raises BindError."""
     try:
         # As bytes: for a str, Python loads its IDNA codec with a megabyte of tables.
@@ -363,7 +456,10 @@ def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> li
             # One port for all addresses of a name, though the system chose it.
             target = (target[0], port, *target[2:])
         try:
-            listener = Listener(tcp_socket(family, target, backlog, reuse_port, dual))
+            if reserve and reuse_port:
+                listener = Listener(tcp_socket(family, target, None, reuse_port, dual), backlog=backlog)
+            else:
+                listener = Listener(tcp_socket(family, target, backlog, reuse_port, dual))
         except OSError as error:
             # "localhost" names ::1 on hosts that have no IPv6: the others do.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -381,10 +477,8 @@ def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool) -> li
     return listeners
 
 
-def tcp_socket(
-    family: socket.AddressFamily, target: object, backlog: int, reuse_port: bool, dual: bool
-) -> socket.socket:
-    """A listening TCP socket. Raises OSError."""
+def tcp_socket(family: int, target: object, backlog: int | None, reuse_port: bool, dual: bool) -> socket.socket:
+    """A listening TCP socket; without a `backlog` only a bound one. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform != "win32":
@@ -396,7 +490,8 @@ def tcp_socket(
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
         set_nodelay(sock)
         sock.bind(target)  # type: ignore[arg-type]
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise

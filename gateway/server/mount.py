@@ -13,7 +13,8 @@ from typing import Any
 from gateway.backend import Backend
 from gateway.config.mounts import Mount
 from gateway.config.settings import Config
-from gateway.loader import Loaded, LoadedApp, LoadedMounts
+from gateway.hybrid import Split, SynchronousSide, observe
+from gateway.loader import Loaded, LoadedApp, LoadedMounts, LoadedProject
 
 from .assembly import make_wsgi_handler
 from .hooks import RequestHooks
@@ -30,12 +31,15 @@ class Applications:
     def __init__(self, loaded: Loaded, config: Config, log: logging.Logger) -> None:
         self.config = config
         self.log = log
-        self.places: list[tuple[Mount | None, LoadedApp]] = []
+        self.places: list[tuple[Mount | None, LoadedApp | LoadedProject]] = []
         if isinstance(loaded, LoadedMounts):
             self.places += loaded.mounts
         else:
             self.places.append((None, loaded))
-        interfaces = {app.interface for _, app in self.places}
+        interfaces = {app.interface for app in loaded.applications}
+        projects = [index for index, (_, app) in enumerate(self.places) if isinstance(app, LoadedProject)]
+        self.splits = {index: make_split(config) for index in projects}
+        """What decides for a Django project, by its place's number."""
         self.has_asgi = "asgi" in interfaces
         self.has_wsgi = "wsgi" in interfaces
         self.handler: Any = None
@@ -47,9 +51,9 @@ class Applications:
         """The lifespans, new ones. An application that is mounted twice has one all the same."""
         settings = self.config.asgi
         paths: dict[int, list[str]] = {}
-        for mount, loaded in self.places:
-            if loaded.interface == "asgi":
-                paths.setdefault(id(loaded.app), []).extend([mount.path] if mount else [])
+        asynchronous = [(mount, app) for mount, loaded in self.places if (app := asgi_side(loaded)) is not None]
+        for mount, loaded in asynchronous:
+            paths.setdefault(id(loaded.app), []).extend([mount.path] if mount else [])
         self._lifespans = {
             id(loaded.app): Lifespan(
                 asgi3(loaded),
@@ -60,8 +64,7 @@ class Applications:
                 where=f" at {' and '.join(paths[id(loaded.app)])}" if mount else "",
                 log=self.log,
             )
-            for mount, loaded in reversed(self.places)
-            if loaded.interface == "asgi"
+            for mount, loaded in reversed(asynchronous)
         }
         # Made from the end, so that of an application with two places the first one counts.
         return Lifespans(tuple(reversed(self._lifespans.values())))
@@ -71,13 +74,21 @@ class Applications:
     ) -> None:
         """Make the handlers. `pool` is what WSGI applications run in, or None if there are none."""
         handlers = []
-        for mount, loaded in self.places:
-            if loaded.interface == "wsgi":
-                threads = 0 if mount is None else mount.threads
+        for index, (mount, loaded) in enumerate(self.places):
+            threads = 0 if mount is None else mount.threads
+            if isinstance(loaded, LoadedProject):
+                split = self.splits[index]
+                synchronous = SynchronousSide(loaded.wsgi.app, split, loop)
+                handler = make_split_handler(
+                    backend,
+                    split,
+                    make_wsgi_handler(backend, self.config, synchronous, pool, self.log, threads),
+                    self._make_asgi_handler(backend, loop, loaded.asgi, hooks),
+                )
+            elif loaded.interface == "wsgi":
                 handler = make_wsgi_handler(backend, self.config, loaded.app, pool, self.log, threads)
             else:
                 handler = self._make_asgi_handler(backend, loop, loaded, hooks)
-                self.on_loop.append(handler)
             handlers.append(handler if hooks is None else hooks.around_handler(backend, handler))
         if self.places[0][0] is None:
             self.handler = handlers[0]
@@ -89,7 +100,7 @@ class Applications:
                 mounts.Mount(
                     mount.prefix,
                     handler,
-                    websockets=loaded.interface == "asgi",
+                    websockets=asgi_side(loaded) is not None,
                     request_body=body if mount.limit_request_body is None else mount.limit_request_body,
                     concurrency=mount.limit_concurrency,
                 )
@@ -106,24 +117,67 @@ class Applications:
         state = lifespan.state if lifespan is not None and lifespan.supported else None
         make = backend.module("asgi.cycle").ASGIHandler
         app = loaded.app if hooks is None else hooks.recording(loaded.app)
-        return make(app, loop, self.log, state, loaded.kind == "asgi2")
+        handler = make(app, loop, self.log, state, loaded.kind == "asgi2")
+        self.on_loop.append(handler)
+        return handler
 
     def describe(self) -> str:
         """What they speak, for people."""
         if self.places[0][0] is None:
             how = "auto-detected" if self.config.application.interface == "auto" else "as told"
-            return f"Using interface: {self.places[0][1].kind} ({how})"
+            return f"Using interface: {self.places[0][1].kind} ({how}{self._how_split(0)})"
         kinds = [
-            f"{loaded.kind} at {mount.path} ({'auto-detected' if mount.interface == 'auto' else 'as told'})"
-            for mount, loaded in self.places
+            f"{loaded.kind} at {mount.path} ({'auto-detected' if mount.interface == 'auto' else 'as told'}"
+            f"{self._how_split(index)})"
+            for index, (mount, loaded) in enumerate(self.places)
             if mount is not None
         ]
         return f"Using interfaces: {', '.join(kinds)}"
 
+    def _how_split(self, index: int) -> str:
+        split = self.splits.get(index)
+        return "" if split is None else f"; {split.description}"
+
     def shutdown_time(self) -> float:
         """Seconds that the lifespans may take to shut down, at most."""
-        count = len({id(loaded.app) for _, loaded in self.places if loaded.interface == "asgi"})
+        sides = [asgi_side(loaded) for _, loaded in self.places]
+        count = len({id(loaded.app) for loaded in sides if loaded is not None})
         return count * self.config.asgi.lifespan_shutdown_timeout
+
+
+def asgi_side(loaded: LoadedApp | LoadedProject) -> LoadedApp | None:
+    """What of it speaks ASGI, if anything."""
+    if isinstance(loaded, LoadedProject):
+        return loaded.asgi
+    return loaded if loaded.interface == "asgi" else None
+
+
+def make_split(config: Config) -> Split:
+    """What decides which entry point of a Django project runs a request. Raises AppLoadError."""
+    split = Split(wsgi=config.application.django_wsgi, asgi=config.application.django_asgi)
+    observe(split)
+    return split
+
+
+def make_split_handler(backend: Backend, split: Split, wsgi: Any, asgi: Any) -> Any:
+    """What starts that entry point of a Django project that a request is for: with the handler `wsgi`, or `asgi`."""
+    base: Any = backend.module("kernels.base")
+    asynchronous = split.asynchronous
+
+    class SplitHandler(base.Handler):  # type: ignore[misc]
+        """Both entry points of one project."""
+
+        def open(self, stream: Any) -> Any:
+            head = stream.head
+            host = head.host.decode("latin-1") if head.host else ""
+            # Behind WSGI, Django takes content whose length is not known in advance for none.
+            on_loop = stream.request_length < 0 or asynchronous(head.raw_path, stream.root_path, host)
+            return (asgi if on_loop else wsgi).open(stream)
+
+        def open_websocket(self, stream: Any) -> Any:
+            return asgi.open_websocket(stream)
+
+    return SplitHandler()
 
 
 def asgi3(loaded: LoadedApp) -> Any:

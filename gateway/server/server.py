@@ -235,6 +235,14 @@ class Server:
             # The loop was closed in between.
             pass
 
+    def hurry(self) -> None:
+        """Have a stop, now or later, not wait for what is running, from any thread. Returns at once."""
+        loop = self._loop
+        if loop is not None and not self._finished.done():
+            with contextlib.suppress(RuntimeError):
+                # Else the loop was closed in between.
+                loop.call_soon_threadsafe(self._at_once.set)
+
     def announce_end(self) -> None:
         """Go on serving, but have every response say that its connection closes."""
         if self.service is not None:
@@ -369,9 +377,7 @@ class Server:
     def _worn(self, reason: str) -> None:
         """Too much of this process is lost."""
         if self._recycle is None:
-            self.log.error(
-                "%s. No supervisor replaces this process (pid:%d): restart it", reason, os.getpid()
-            )
+            self.log.error("%s. No supervisor replaces this process (pid:%d): restart it", reason, os.getpid())
         else:
             self._recycle(reason)
 

@@ -1,9 +1,10 @@
 """Workers share a listening socket: how each gets its share of the connections.
 
-The kernel wakes all of them for a connection, and who is first takes it: with keep-alive, one worker may so end up with
-most of the clients while another idles. Therefore each shows on a `Board`, in memory they share, how many connections
-it has. One that has clearly more than another leaves new ones alone for a moment; what is still there then, because the
-other is busy, it takes after all. Nobody waits for longer than that moment.
+The kernel wakes one of those that wait for a connection (see `bell`; all of them where that can't be had), and with
+keep-alive one worker may so end up with most of the clients while another idles. Therefore each shows on a `Board`, in
+memory they share, how many connections it has. One that has clearly more than another is only woken along with another,
+and leaves new ones alone for a moment; what is still there then, because the other is busy, it takes after all. Nobody
+waits for longer than that moment.
 
 On the same board each shows its signs of life, for the master: one that its loop gives, one that needs the interpreter
 only (`watching.LoopWatch`), and one that needs neither (`core.kernels.watch`).

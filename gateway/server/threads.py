@@ -33,11 +33,11 @@ MOST_LOST = 4
 
 
 class LostThread(NamedTuple):
-    """A thread that was given up: its name, what it runs, since when that has had its time, its stack."""
+    """A thread that was given up: its name, what it runs, the age of that request in seconds, its stack."""
 
     name: str
     task: Any
-    seconds: float
+    age: float
     stack: str
 
 
@@ -135,15 +135,15 @@ class ThreadPool:
         """
         found = []
         for number, task in self.running():
-            over = now - task.since - limit
-            if task.stream is not None or over < LOST_TIME or self.lost >= MOST_LOST * self.size:
+            age = now - task.since
+            if task.stream is not None or age < limit + LOST_TIME or self.lost >= MOST_LOST * self.size:
                 continue
             thread = self._threads[number]
             stack = self.stack(number)
             if not self._work.replace(number):
                 continue
             self.lost += 1
-            found.append(LostThread(thread.name, task, over, stack))
+            found.append(LostThread(thread.name, task, age, stack))
             thread.name += " (lost)"
             self._threads[number] = self._thread(number)
             self._threads[number].start()

@@ -23,8 +23,8 @@ INTERVAL = 0.25
 REPORT_INTERVAL = 10.0
 """Seconds from one stack in the log to the next."""
 
-HELD_TIME = 2.0
-"""Seconds without a turn for this thread that are worth a line, where no master watches."""
+HELD_TIME = 1.5
+"""Seconds without a turn for this thread that are worth a line; less than the master takes to notice."""
 
 
 class LoopWatch:
@@ -79,12 +79,14 @@ class LoopWatch:
             if gap > INTERVAL:
                 # What the loop has missed meanwhile, it has missed as we did.
                 awake = now
-                if gap >= HELD_TIME and self.share is None:
+                if gap >= HELD_TIME:
+                    # Whoever it was may just have ended; most probably it is still there.
                     self.log.error(
-                        "No thread of this process got a turn for %.1f s: a call into C has held the GIL, or the "
-                        "process was stopped (pid:%d)",
+                        "No Python code got a turn for %.1f s (pid:%d): the GIL was held by a call into C, or the "
+                        "process was stopped. At work now: %s",
                         gap,
                         os.getpid(),
+                        self._what(),
                     )
             if self.limit:
                 self._judge(now, awake)

@@ -42,7 +42,7 @@ def become_worker(
         master.titles.be("worker")
         hook_worker.pid = os.getpid()
         let_go(master, generation)
-        listeners = generation.sockets.listeners
+        listeners = [listener.own() for listener in generation.sockets.listeners]
         if generation.environ is not None:
             os.environ.clear()
             os.environ.update(generation.environ)

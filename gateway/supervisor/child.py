@@ -74,7 +74,9 @@ class Child:
         self._dumped = False
         self.lifetime: Lifetime | None = None
         """From when it is ready."""
-        self.watching = Watching(pid, generation.config.processes.timeout, log, self.since)
+        # Who develops stops the loop with a debugger now and then.
+        quiet = generation.config.development.reload
+        self.watching = Watching(pid, generation.config.processes.timeout, log, self.since, quiet=quiet)
         limit = generation.config.processes.timeout_boot
         self._late = f"was not ready within {limit:g} s (--timeout-boot)"
         if limit:

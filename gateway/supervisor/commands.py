@@ -221,7 +221,11 @@ class Commands:
         if waiting.coming is not None:
             if master.generations.coming is waiting.coming and not master.stopping:
                 return False
-            if master.generations.current is waiting.coming:
+            taker = master.generations.coming or master.generations.current
+            if taker is not None and taker.failure is not None:
+                # With --reload something is served in any case.
+                self._reply_failed(waiting.reply)
+            elif master.generations.current is waiting.coming:
                 waiting.reply({"ok": True, "generation": waiting.coming.number})
             elif master.generations.coming is not None:
                 waiting.reply(failed("another reload has taken its place"))

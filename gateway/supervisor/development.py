@@ -119,6 +119,7 @@ class Development:
         master = self.master
         place = master.generations.coming or master.generations.current
         assert place is not None
+        master.reload_problem, master.reload_trace = message, trace
         self.log.error("The application can't start: %s", message)
         master.logs.show(trace)
         self.log.error("Waiting for the next save; until then every request is answered with this error")

@@ -94,7 +94,7 @@ class FailurePage:
             saved.cancel()
         with contextlib.suppress(OSError):
             if self.superseded.is_set():
-                await send({"type": "http.response.body", "body": b"event: saved\ndata:\n\n", "more_body": True})
+                await send({"type": "http.response.body", "body": b"event: saved\ndata: reload\n\n", "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
 

@@ -312,8 +312,8 @@ class Master:
         if len(ready) < coming.wanted:
             return
         previous = self.generations.complete()
-        self.reload_problem = coming.failure.message if coming.failure is not None else ""
         if coming.failure is None:
+            self.reload_problem = self.reload_trace = ""
             self.config = coming.config
         if previous is None:
             scheme = "https" if self.config.tls is not None else "http"

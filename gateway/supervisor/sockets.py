@@ -40,13 +40,14 @@ class Sockets:
                 if key in kept:
                     self.groups[key] = kept[key]
                 elif name_of(key) in handed:
-                    self.groups[key] = [adopted(number, key[0]) for number in handed[name_of(key)]]
+                    self.groups[key] = [adopted(number, key[0], settings.backlog) for number in handed[name_of(key)]]
                 else:
                     found = open_listeners(
                         [key[0]],
                         backlog=settings.backlog,
                         reuse_port=settings.reuse_port,
                         unix_mode=settings.uds_mode,
+                        reserve=True,
                     )
                     opened += found
                     self.groups[key] = found
@@ -83,10 +84,13 @@ def name_of(key: Key) -> str:
     return f"{key[0]} {key[1]}"
 
 
-def adopted(number: int, address: Address) -> Listener:
+def adopted(number: int, address: Address, backlog: int = 0) -> Listener:
     """The listener that another process has opened, and hands over together with its file."""
+    sock = socket.socket(fileno=number)
     return Listener(
-        socket.socket(fileno=number), unlink=os.path.abspath(address.path) if address.kind == "unix" else None
+        sock,
+        unlink=os.path.abspath(address.path) if address.kind == "unix" else None,
+        backlog=None if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else backlog,
     )
 
 

@@ -56,12 +56,16 @@ def notice(backend: Backend) -> str:
 
 
 class Watching:
-    """Judges one worker. `limit` is its --timeout in seconds, 0 for none; times are of `time.monotonic`."""
+    """Judges one worker. `limit` is its --timeout in seconds, 0 for none; times are of `time.monotonic`.
 
-    def __init__(self, pid: int, limit: float, log: Logger, now: float) -> None:
+    `quiet`: the log is told of nothing but the end.
+    """
+
+    def __init__(self, pid: int, limit: float, log: Logger, now: float, *, quiet: bool = False) -> None:
         self.pid = pid
         self.limit = limit
         self.log = log
+        self.quiet = quiet
         self.late = min(LATE, limit / 2) if limit else LATE
         self._looked = now
         # No silence is older than this.
@@ -79,7 +83,7 @@ class Watching:
         silence = self._since_awake(silence, now)
         state = self._judge(silence)
         if state == WELL:
-            if self._state != WELL:
+            if self._state != WELL and not self.quiet:
                 self.log.warning("Worker (pid:%d) goes on after %.1f s", self.pid, now - silence.loop - self._since)
             self._state = WELL
             return ""
@@ -87,7 +91,7 @@ class Watching:
             self._since = now - silence.loop
         if self.limit and silence.loop >= self.limit:
             return f"timeout: its event loop has not turned for {silence.loop:.1f} s: {WORDS[state]} (--timeout)"
-        if state != self._state or now >= self._notice_at:
+        if not self.quiet and (state != self._state or now >= self._notice_at):
             self._notice_at = now + NOTICE_INTERVAL
             self._tell(state, silence, first=state != self._state)
         self._state = state

@@ -149,7 +149,8 @@ def test_output_that_is_kept(folder: Path) -> None:
     assert "Shutting down: Master" in log(folder)
 
 
-def test_an_interrupted_start(folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_start(folder: Path, number: signal.Signals) -> None:
     write_app(folder, before="import time; os.write(2, b'importing\\n'); time.sleep(600)")
     command = [sys.executable, "-m", "gateway", "served:app", "-D", "--bind=127.0.0.1:0"]
     process = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -161,7 +162,7 @@ def test_an_interrupted_start(folder: Path) -> None:
             assert line, seen
             seen += line
         (pid,) = map(int, re.findall(r"\[(\d+)\] \[INFO\] Starting gateway", seen))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(TIME) == 1
         until(lambda: gone(pid))
     finally:

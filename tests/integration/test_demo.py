@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import signal
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from .chromium import Browser
 from .harness import Server, chunked, request
 from .wsclient import SERVICE_RESTART, close, connect, frame, text
 
-FORMS = {"asgi": "gateway.demo:app", "wsgi": "gateway.demo:wsgi"}
+FORMS = {"both": "gateway.demo:app", "asgi": "gateway.demo:asgi", "wsgi": "gateway.demo:wsgi"}
 
 
 @pytest.fixture(scope="module", params=sorted(FORMS))
@@ -27,8 +29,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def asgi() -> Iterator[Server]:
-    with Server(FORMS["asgi"], app_dir=None) as server:
+def both() -> Iterator[Server]:
+    with Server(FORMS["both"], app_dir=None) as server:
         yield server
 
 
@@ -48,24 +50,77 @@ def test_page_loads_nothing_from_elsewhere(server: Server) -> None:
     assert len(re.findall(r"\s(?:src|href)=", page)) == 1
 
 
-def test_page_calls_what_is_there(asgi: Server) -> None:
-    page = asgi.get("/").body.decode()
-    targets = re.findall(r'(?:data-(?:get|stream|events|chat)=|fetch\()"([^"]+)"', page)
+def test_page_calls_what_is_there(both: Server) -> None:
+    page = both.get("/").body.decode()
+    targets = re.findall(r'(?:data-(?:get|stream|events|chat|live)=|fetch\()"([^"]+)"', page)
     assert set(targets) == set(demo.ROUTES) - {"/"} | {"/chat"}
 
 
-def test_asgi_route(asgi: Server) -> None:
-    facts = asgi.facts("/asgi?a=%41", "X-Demo: yes")
+def test_asgi_route(server: Server) -> None:
+    if "demo:wsgi" in " ".join(server.command):
+        assert server.get("/asgi").status == 404
+        return
+    facts = server.facts("/asgi?a=%41", "X-Demo: yes")
     assert facts["interface"] == "ASGI"
-    assert facts["scope"]["path"] == "/asgi"
+    assert (facts["scope"]["root_path"], facts["scope"]["path"]) == ("", "/asgi")
     assert facts["scope"]["headers"]["x-demo"] == "yes"
 
 
 def test_wsgi_route(server: Server) -> None:
+    if "demo:asgi" in " ".join(server.command):
+        assert server.get("/wsgi").status == 404
+        return
     facts = server.facts("/wsgi?a=%41", "X-Demo: yes")
     assert facts["interface"] == "WSGI"
+    assert facts["environ"]["SCRIPT_NAME"] + facts["environ"]["PATH_INFO"] == "/wsgi"
     assert facts["environ"]["QUERY_STRING"] == "a=%41"
     assert facts["environ"]["HTTP_X_DEMO"] == "yes"
+
+
+def test_the_wsgi_application_has_its_own_place(both: Server) -> None:
+    assert both.facts("/wsgi")["environ"]["SCRIPT_NAME"] == "/wsgi"
+    assert both.exchange(request("POST", "/wsgi/echo", "Content-Length: 3", body=b"abc")).json()["bytes"] == 3
+    assert both.get("/wsgi/").body == both.get("/").body
+    assert both.get("/wsgi/asgi").status == 404
+
+
+def live(chunks: Iterator[bytes]) -> dict[str, Any]:
+    """The next of the events that /live sends."""
+    event = next(chunks)
+    (data,) = [line for line in event.decode().splitlines() if line.startswith("data: ")]
+    facts: dict[str, Any] = json.loads(data.removeprefix("data: "))
+    return facts
+
+
+def test_live_counts(both: Server) -> None:
+    with both.connect() as client, connect(both, "/chat") as chat:
+        client.send(request("GET", "/live"))
+        assert client.response_head().get("content-type") == "text/event-stream"
+        chunks = client.read_chunks()
+        before = live(chunks)["counts"]
+        for target in ("/asgi", "/wsgi", "/wsgi"):
+            assert both.get(target).status == 200
+        chat.send(text("x"))
+        chat.json()
+        expected = {"asgi": before["asgi"] + 1, "wsgi": before["wsgi"] + 2, "websocket": before["websocket"] + 1}
+        facts = live(chunks)
+        while facts["counts"] != expected:
+            facts = live(chunks)
+        assert facts["process"] == both.worker_pid
+        assert facts["places"] == {"asgi": "MainThread", "websocket": "MainThread", "wsgi": facts["places"]["wsgi"]}
+        assert facts["places"]["wsgi"].startswith("gateway-thread-")
+
+
+def test_live_ends_with_the_server() -> None:
+    with Server(FORMS["both"], app_dir=None) as server, server.connect() as client:
+        client.send(request("GET", "/live"))
+        client.response_head()
+        chunks = client.read_chunks()
+        live(chunks)
+        server.signal(signal.SIGTERM)
+        list(chunks)
+        assert server.wait() == 0
+        assert "cut off" not in server.log
 
 
 @pytest.mark.parametrize(
@@ -108,9 +163,10 @@ def test_head(server: Server) -> None:
     assert (response.status, response.get("content-length")) == (200, str(len(demo.PAGE)))
 
 
-def test_wsgi_alone_has_no_asgi_route() -> None:
-    with Server(FORMS["wsgi"], app_dir=None) as server:
-        response = server.get("/asgi")
+@pytest.mark.parametrize(("form", "target"), [("wsgi", "/asgi"), ("asgi", "/wsgi")])
+def test_one_alone_has_no_route_of_the_other(form: str, target: str) -> None:
+    with Server(FORMS[form], app_dir=None) as server:
+        response = server.get(target)
         assert response.status == 404
         assert b"gateway.demo:app" in response.body
 
@@ -123,8 +179,8 @@ def test_streams_end_well_inside_the_grace_period() -> None:
 # The WebSocket
 
 
-def test_chat_reaches_everyone(asgi: Server) -> None:
-    with connect(asgi, "/chat") as one, connect(asgi, "/chat") as two:
+def test_chat_reaches_everyone(both: Server) -> None:
+    with connect(both, "/chat") as one, connect(both, "/chat") as two:
         numbers = [client.json()["you"] for client in (one, two)]
         assert len(set(numbers)) == 2
         one.send(text("Gr\u00fc\u00dfe") + frame(2, b"12345"))
@@ -138,28 +194,28 @@ def test_chat_reaches_everyone(asgi: Server) -> None:
         one.finish()
 
 
-def test_chat_cuts_what_is_long(asgi: Server) -> None:
-    with connect(asgi, "/chat") as client:
+def test_chat_cuts_what_is_long(both: Server) -> None:
+    with connect(both, "/chat") as client:
         client.json()
         client.send(text("x" * 100_000))
         assert client.json()["text"] == "x" * demo.LONGEST
 
 
-def test_who_does_not_read_holds_up_nobody(asgi: Server) -> None:
+def test_who_does_not_read_holds_up_nobody(both: Server) -> None:
     """It misses messages, and the server doesn't keep them."""
-    with connect(asgi, "/chat") as deaf, connect(asgi, "/chat") as client:
+    with connect(both, "/chat") as deaf, connect(both, "/chat") as client:
         deaf.json()
         client.json()
-        before = asgi.reset_peak()
+        before = both.reset_peak()
         for _ in range(200):
             client.send(text("y" * 500) * 50)
             for _ in range(50):
                 client.json()
-        assert asgi.memory()[1] - before < 8 << 20
+        assert both.memory()[1] - before < 8 << 20
 
 
-def test_no_other_websocket(asgi: Server) -> None:
-    with connect(asgi, None) as client:
+def test_no_other_websocket(both: Server) -> None:
+    with connect(both, None) as client:
         assert client.try_open("/asgi").status == 403
 
 
@@ -170,7 +226,7 @@ def test_chat_without_a_websocket(server: Server) -> None:
 
 
 def test_chat_ends_with_the_server() -> None:
-    with Server(FORMS["asgi"], app_dir=None) as server, connect(server, "/chat") as client:
+    with Server(FORMS["both"], app_dir=None) as server, connect(server, "/chat") as client:
         client.json()
         server.signal(signal.SIGTERM)
         assert client.closed().code == SERVICE_RESTART
@@ -180,6 +236,7 @@ def test_chat_ends_with_the_server() -> None:
 
 # In a browser
 
+COUNT = "(kind => Number(document.querySelector(`[data-kind=${kind}] .count`).textContent))"
 CHAT = "document.querySelector('#chat pre').textContent"
 STATUS = "document.querySelector('[data-chat]').closest('section').querySelector('.status').textContent"
 
@@ -187,18 +244,27 @@ STATUS = "document.querySelector('[data-chat]').closest('section').querySelector
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("width", [1200, 390], ids=["desktop", "phone"])
-def test_page_in_a_browser(asgi: Server, tmp_path: Path, width: int) -> None:
+def test_page_in_a_browser(both: Server, tmp_path: Path, width: int) -> None:
     """Everything on the page works, nothing is reported in the console, and it fits into its width."""
     with Browser(tmp_path) as browser:
-        browser.open(asgi.url + "/", width=width, height=900)
+        browser.open(both.url + "/", width=width, height=900)
         for target in ("/asgi", "/wsgi"):
-            output = f"document.querySelector('[data-get=\"{target}\"]').closest('section').querySelector('pre').textContent"
+            output = (
+                f"document.querySelector('[data-get=\"{target}\"]').closest('section').querySelector('pre').textContent"
+            )
             assert "gateway" in browser.wait_for(output) or "127.0.0.1" in browser.evaluate(output)
         browser.wait_for("document.querySelector('#upload pre').textContent.includes('sha256')")
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
+        browser.wait_for(f"{COUNT}('asgi') > 0 && {COUNT}('wsgi') > 0")
+        counts = {kind: browser.evaluate(f"{COUNT}('{kind}')") for kind in ("asgi", "wsgi")}
+        browser.evaluate("document.querySelector('[data-live]').click()")
+        browser.wait_for(" && ".join(f"{COUNT}('{kind}') >= {count + 20}" for kind, count in counts.items()))
+        assert "on the event loop" in browser.evaluate("document.querySelector('[data-kind=asgi]').textContent")
+        assert "gateway-thread-" in browser.evaluate("document.querySelector('[data-kind=wsgi]').textContent")
+
         browser.wait_for(f"{STATUS}.includes('connected as visitor')")
-        with connect(asgi, "/chat") as other:
+        with connect(both, "/chat") as other:
             you = other.json()["you"]
             browser.evaluate("document.getElementById('chat').requestSubmit()")
             browser.wait_for(f"{CHAT}.includes('you: Hello!')")
@@ -218,7 +284,7 @@ def test_page_in_a_browser(asgi: Server, tmp_path: Path, width: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_browser_is_told_of_a_restart(tmp_path: Path) -> None:
-    with Server(FORMS["asgi"], app_dir=None) as server, Browser(tmp_path) as browser:
+    with Server(FORMS["both"], app_dir=None) as server, Browser(tmp_path) as browser:
         browser.open(server.url + "/")
         browser.wait_for(f"{STATUS}.includes('connected')")
         server.signal(signal.SIGTERM)

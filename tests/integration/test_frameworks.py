@@ -52,10 +52,11 @@ def sha256(data: bytes) -> str:
 # Django
 
 
-@pytest.fixture(scope="module", params=["wsgi", "asgi"])
+@pytest.fixture(scope="module", params=["djangosite.wsgi:application", "djangosite.asgi:application", "djangosite"])
 def django(request: pytest.FixtureRequest, django_home: Path) -> Iterator[Server]:
+    """Each entry point alone, and both at once."""
     env = {"DJANGOSITE_HOME": str(django_home)}
-    with Server(f"djangosite.{request.param}:application", env=env) as server:
+    with Server(request.param, env=env) as server:
         yield server
 
 

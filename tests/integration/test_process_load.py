@@ -6,8 +6,10 @@ which the same load shows before anything is done to the server, they are as muc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from .harness import Server
 from .load import Load
-from .test_processes import TIME, gone, reloaded, start, until, workers, write_app
+from .test_processes import TIME, gone, reloaded, sockets, start, until, workers, write_app
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc"),
@@ -105,19 +107,58 @@ def test_load_spreads_over_workers(
         assert shares[-1] < 0.5, result
 
 
+def test_a_socket_for_each_worker(folder: Path, load_of: Callable[..., Load]) -> None:
+    """The system spreads connections by their addresses; one process more or less, and nearly none is lost by that."""
+    with start(folder, "--reuse-port") as server:
+        load = load_of(server, rate=500, share=0.5, connections=64)
+        for turn in range(1, 3):
+            server.signal(signal.SIGHUP)
+            reloaded(server, turn)
+        os.kill(server.worker_pid, signal.SIGKILL)
+        server.wait_for_lines("Application startup complete", 7, TIME)
+        until(lambda: len(workers(server)) == 2)
+        result = load.stop()
+        assert set(result["failed"]) <= {"reset", "closed"}, result
+        assert sum(result["failed"].values()) <= 10, result
+        assert len(result["bodies"]) > 3, result
+        pids = workers(server)
+        inodes = [listening(pid, server.port) for pid in pids]
+        assert all(len(found) == 1 for found in inodes)
+        assert len(set.union(*inodes)) == 2, "one for each"
+        assert listening(server.pid, server.port) == set(), "the master has the address, and no queue"
+        server.signal(signal.SIGUSR2)
+        new = int(server.wait_for_line(r"Upgrade complete: process (\d+) serves", TIME)[1])
+        try:
+            until(lambda: gone(server.pid))
+            assert server.get("/").status == 200
+        finally:
+            os.kill(new, signal.SIGTERM)
+        until(lambda: gone(new))
+
+
+def listening(pid: int, port: int) -> set[str]:
+    """The inodes of a process's sockets that listen at a port (proc_net_tcp(5))."""
+    have = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            have.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}") and row[9] in have}
+
+
 def test_term(folder: Path, load_of: Callable[..., Load]) -> None:
     """Clients in full swing are answered, and told to go; then they are refused."""
     with start(folder) as server:
         load = load_of(server, rate=1000)
-        until(lambda: sum(map(served, workers(server))) > 20)
+        until(lambda: sum(map(sockets, workers(server))) > 40)
         assert server.terminate(TIME) == 0
         result = load.stop()
         assert set(result["failed"]) <= {"refused"}, result
         assert sum(result["bodies"].values()) > 20
 
 
-def served(pid: int) -> int:
-    """How often a process has been put to sleep and woken again: a sign of life."""
+def switches(pid: int) -> int:
+    """How often a process has gone to sleep (proc_pid_status(5))."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -159,3 +200,22 @@ def show(capsys: pytest.CaptureFixture[str], what: str, result: dict[str, Any]) 
         print(f"\n{what}: {result['requests']} requests in {result['seconds']} s, failed: {result['failed']};", end=" ")
         print(", ".join(f"p{share} {result[f'p{share}']} ms" for share in (50, 99, 99.9, 100)), end="")
         print(f"; shares of the processes: {shares}" if len(shares) < 10 else "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="EPOLLEXCLUSIVE is Linux's")
+@pytest.mark.parametrize("options", [[], ["--loop=asyncio"], ["--io=asyncio"]])
+def test_one_worker_is_woken_for_a_connection(folder: Path, options: list[str]) -> None:
+    """One after the other, so that all eight wait for each."""
+    with start(folder, *options, workers=8) as server:
+        pids = workers(server)
+        server.get("/")
+        seen = set()
+        before = sum(map(switches, pids))
+        begin = time.monotonic()
+        for _ in range(300):
+            seen.add(server.get("/").body)
+        ticks = len(pids) * (time.monotonic() - begin) / 0.25
+        # Less than two turns for each: to accept, and to find that there is no more. All of them would be 2,400.
+        assert sum(map(switches, pids)) - before - ticks < 1200
+        assert len(seen) > 4, "and not always the same"
+        assert server.terminate(TIME) == 0

@@ -17,6 +17,7 @@ import pytest
 from .harness import Client, Server, request
 from .test_processes import (
     TIME,
+    Manager,
     answer,
     ask,
     count,
@@ -285,6 +286,41 @@ def test_upgrade_of_a_console_script(folder: Path, relative: bool) -> None:
             if not gone(new):
                 os.kill(new, signal.SIGTERM)
         until(lambda: gone(new))
+
+
+def test_systemd_is_told_of_the_new_program(folder: Path) -> None:
+    manager = Manager(folder / "notify")
+    env = {"NOTIFY_SOCKET": str(folder / "notify"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with manager.sock, start(folder, env=env) as server:
+        manager.expect(READY="1")
+        server.signal(signal.SIGUSR2)
+        new = successor(server)
+        try:
+            # Of the two, the service's main process is the one that may speak (NotifyAccess=main).
+            manager.expect(MAINPID=str(new))
+            until(lambda: gone(server.pid))
+            write_app(folder, name="two")
+            os.kill(new, signal.SIGHUP)
+            manager.expect(RELOADING="1")
+            manager.expect(READY="1")
+            until(lambda: answer(server)[0] == "two")
+        finally:
+            os.kill(new, signal.SIGTERM)
+        manager.expect(STOPPING="1")
+        until(lambda: gone(new))
+
+
+# Where there is less
+
+
+def test_one_process_where_there_is_no_fork(folder: Path) -> None:
+    server = start(folder)
+    code = "import os, sys; del os.fork; from gateway.cli import main; sys.exit(main())"
+    server.command = [sys.executable, "-c", code, *server.command[3:]]
+    with server:
+        assert "one process serves: this platform can't fork, --workers has no effect" in server.log
+        assert answer(server)[1] == server.pid
+        assert server.terminate(TIME) == 0
 
 
 # Containers

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from .chromium import Browser
-from .harness import WAIT, Server, ServerFailed, environment, request
+from .harness import WAIT, Server, ServerFailed, environment, request, run_gateway
 from .load import Load
 from .wsclient import SERVICE_RESTART, connect
 
@@ -59,17 +59,21 @@ ENDLESS = """\
 """
 
 
-def save(path: Path, text: str) -> None:
-    """As an editor does: under another name first."""
+def save(path: Path, text: str, modified: float | None = None) -> None:
+    """As an editor does: under another name first. `modified` is the time the file has, if not now."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
+    if modified is not None:
+        os.utime(new, (modified, modified))
     new.rename(path)
 
 
-def write_app(folder: Path, answer: str = "one", before: str = "", within: str = "") -> None:
+def write_app(
+    folder: Path, answer: str = "one", before: str = "", within: str = "", modified: float | None = None
+) -> None:
     """A module `served` with an application that gives that answer, an expression if it begins with "="."""
     expression = answer[1:] if answer.startswith("=") else repr(answer.encode())
-    save(folder / "served.py", APP.format(answer=expression, before=before, within=within))
+    save(folder / "served.py", APP.format(answer=expression, before=before, within=within), modified)
 
 
 @pytest.fixture
@@ -125,9 +129,10 @@ def test_a_save_is_served(folder: Path, engine: str) -> None:
         server.wait_for_line(rf"Started reloader process \[\d+\] using {names[engine]}")
         assert f"Will watch for changes in these directories: ['{folder}']" in server.log
         assert server.get("/").body == b"one"
-        # The same size, and the same second as well.
+        # The same size, and the same second as well: as far as Python sees, what it has compiled is still good.
+        second = time.time()
         for count, answer in enumerate(("two", "six", "ten"), 1):
-            write_app(folder, answer)
+            write_app(folder, answer, modified=second)
             assert reloaded(server, count) == "'served.py'"
             # Not the old one, from here on.
             assert server.get("/").body == answer.encode()
@@ -178,8 +183,10 @@ def test_an_idle_connection_is_closed_rather_than_answered_by_old_code(folder: P
         client.send(request("GET", "/"))
         assert client.response().body == b"one"
         write_app(folder, "two")
-        detected(server)
-        client.expect_end()
+        reloaded(server)
+        with contextlib.suppress(ConnectionError):
+            client.send(request("GET", "/"))
+            client.expect_end()
         assert server.get("/").body == b"two"
 
 
@@ -196,6 +203,20 @@ def test_streams_and_websockets_do_not_hold_it_up(folder: Path) -> None:
         assert time.monotonic() - begin < 20
         assert websocket.closed().code == SERVICE_RESTART
         server.wait_for_line(r"Stopping after the graceful timeout of 3 s")
+        eventually(lambda: len(children(server.pid)) == 2, "one worker and the watcher")
+
+
+def test_a_request_that_never_ends_does_not_hold_it_up(folder: Path) -> None:
+    """The event loop does not turn any more: nobody hears that the next one comes."""
+    write_app(folder, before="import os", within="    os.write(2, b'stuck\\n')\n    while True: pass")
+    with start(folder, "--graceful-timeout=0.5", "--lifespan-shutdown-timeout=0.5") as server, server.connect() as client:
+        client.send(request("GET", "/"))
+        server.wait_for_line("^stuck$")
+        write_app(folder, "two")
+        reloaded(server)
+        assert server.get("/").body == b"two"
+        server.wait_for_line("did not stop in time; ending it")
+        server.wait_for_line("served.py")
         eventually(lambda: len(children(server.pid)) == 2, "one worker and the watcher")
 
 
@@ -370,15 +391,13 @@ def test_a_page_is_told_of_the_save(folder: Path) -> None:
         assert name
         assert next(events).decode().endswith(f"event: failure\ndata: {name[1]}\n\n")
         write_app(folder, "two")
-        assert next(events) == b"event: saved\ndata:\n\n"
+        assert next(events) == b"event: saved\ndata: reload\n\n"
         assert list(events) == []
         reloaded(server)
         assert server.get("/").body == b"two"
 
 
 def test_without_reload_nothing_is_revealed(folder: Path) -> None:
-    from .harness import run_gateway
-
     save(folder / "served.py", "1 / 0\n")
     result = run_gateway("served:app", "--bind=127.0.0.1:0", cwd=folder)
     assert result.returncode == 4
@@ -485,6 +504,29 @@ def test_modules_from_elsewhere_are_watched(folder: Path, tmp_path: Path, engine
         save(library / "shared_thing.py", "ANSWER = b'two'\n")
         reloaded(server, 2)
         assert server.get("/").body == b"two"
+
+
+def test_who_orders_a_reload_hears_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    socket_path = tmp_path / "control"
+
+    def order(command: str) -> subprocess.CompletedProcess[str]:
+        return run_gateway("ctl", f"--socket={socket_path}", command, timeout=3 * WAIT)
+
+    with start(folder, f"--control-socket={socket_path}", "--reload-delay=60") as server:
+        assert order("reload").stdout == "Reload complete\n"
+        write_app(folder, before="1 / 0")
+        for _ in range(2):
+            answer = order("reload")
+            assert answer.returncode == 1
+            assert "importing served failed: ZeroDivisionError" in answer.stderr
+        assert "The last reload failed: importing served" in order("status").stdout
+        save(folder / "gateway.toml", "nonsense = 1\n")
+        assert "there is no option 'nonsense'" in order("reload").stderr
+        (folder / "gateway.toml").unlink()
+        write_app(folder, "mended")
+        assert order("reload").stdout == "Reload complete\n"
+        assert "failed" not in order("status").stdout
+        assert server.get("/").body == b"mended"
 
 
 def test_one_worker(folder: Path) -> None:

@@ -168,7 +168,9 @@ def until(condition: Callable[[], Any]) -> Any:
 
 def test_a_blocked_loop_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], None]) -> None:
     with start(tmp_path, ASGI, "--timeout=120") as server, ask(server, "/block?secret=1") as client:
-        line = server.wait_for_line(r"Event loop blocked for (\d+\.\d) s \(pid:(\d+)\) by GET /block of 127\.0\.0\.1:", TIME)
+        line = server.wait_for_line(
+            r"Event loop blocked for (\d+\.\d) s \(pid:(\d+)\) by GET /block of 127\.0\.0\.1:", TIME
+        )
         assert float(line[1]) >= 0.5
         server.wait_for_line('served.py", line [0-9]+, in stand', TIME)
         assert "secret" not in server.log
@@ -204,7 +206,7 @@ def test_without_a_supervisor_it_is_shown_too(tmp_path: Path, gate: Callable[[in
             time.sleep(3.0)
             gate(1)
             assert client.response().status == 200
-        server.wait_for_line("No thread of this process got a turn for", TIME)
+        server.wait_for_line(r"No Python code got a turn for \d", TIME)
 
 
 def test_a_held_gil_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], None]) -> None:
@@ -217,6 +219,7 @@ def test_a_held_gil_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], N
         server.wait_for_line('served.py", line [0-9]+ in hold', TIME)
         gate(1)
         assert client.response().body == b"%d" % server.worker_pid
+        server.wait_for_line(r"No Python code got a turn for \d.*At work now: ", TIME)
         server.wait_for_line(r"Worker \(pid:\d+\) goes on after \d", TIME)
         assert len(booted(server)) == 1
         # The stack is that of somebody who was let go.
@@ -226,7 +229,9 @@ def test_a_held_gil_is_shown_and_goes_on(tmp_path: Path, gate: Callable[[int], N
 
 def test_a_held_gil_has_an_end_too(tmp_path: Path, gate: Callable[[int], None]) -> None:
     with start(tmp_path, ASGI, "--timeout=4", "--workers=2") as server, ask(server, "/hold"):
-        line = server.wait_for_line(r"Worker \(pid:(\d+)\) timeout: its event loop has not turned for .*: GIL held", TIME)
+        line = server.wait_for_line(
+            r"Worker \(pid:(\d+)\) timeout: its event loop has not turned for .*: GIL held", TIME
+        )
         until(lambda: len(booted(server)) == 3)
         until(lambda: answer(server) != line[1].encode())
         assert "in hold" in server.log
@@ -255,7 +260,9 @@ def test_a_coroutine_is_cancelled(tmp_path: Path, gate: Callable[[int], None]) -
         assert response.status == 504
         assert response.body == b"Gateway Timeout"
         server.wait_for_line("cancelled", TIME)
-        line = server.wait_for_line(r"Request timeout: GET /wait of 127\.0\.0\.1:\d+ \((\d+\.\d) s\).*answered with 504", TIME)
+        line = server.wait_for_line(
+            r"Request timeout: GET /wait of 127\.0\.0\.1:\d+ \((\d+\.\d) s\).*answered with 504", TIME
+        )
         assert float(line[1]) >= 1.0
         assert 'served.py", line' in server.log and "in opened" in server.log
         assert "secret" not in server.log
@@ -297,7 +304,9 @@ def test_a_stuck_thread_is_replaced(tmp_path: Path, gate: Callable[[int], None])
             with pytest.raises(Incomplete):
                 client.response()
         server.wait_for_line("Request timeout: GET /stream of .*had begun, so the connection is closed", TIME)
-        server.wait_for_line(r"Thread gateway-thread-\d is lost: GET /stream was taken back.*; 1 are lost", TIME)
+        server.wait_for_line(
+            r"Thread gateway-thread-\d is lost: GET /stream \(\d+\.\d s\) was taken back.*; 1 are lost", TIME
+        )
         assert 'served.py", line' in server.log and "in stand" in server.log
         gate(1)
         server.wait_for_line("raised ClientDisconnected", TIME)
@@ -314,7 +323,9 @@ def test_a_worker_with_too_many_lost_threads_is_replaced(tmp_path: Path, gate: C
                 assert client.response().status == 504
                 # A thread more, a thread less: there is always one.
                 assert answer(server)
-        line = server.wait_for_line(r"Replacing worker \(pid:(\d+)\): 2 threads are lost to requests that do not end", TIME)
+        line = server.wait_for_line(
+            r"Replacing worker \(pid:(\d+)\): 2 threads are lost to requests that do not end", TIME
+        )
         assert int(line[1]) == booted(server)[0]
         until(lambda: answer(server) == b"%d" % booted(server)[-1] and len(booted(server)) == 2)
         server.wait_for_line("2 lost threads still run application code", TIME)
@@ -366,6 +377,18 @@ def test_other_streams_go_on_until_the_grace_period_ends(tmp_path: Path, gate: C
         gate(1)
         assert client.response().body.endswith(b"last\n\n")
         assert server.wait(TIME) == 0
+
+
+@pytest.mark.parametrize(("source", "path"), [(ASGI, "/stubborn"), (WSGI, "/stand")])
+def test_what_nobody_waits_for_is_shown_too(
+    tmp_path: Path, gate: Callable[[int], None], source: str, path: str
+) -> None:
+    with start(tmp_path, source, "--graceful-timeout=0.5", "--request-timeout=1") as server:
+        with ask(server, path) as client:
+            assert client.response().status == 504
+        server.signal(signal.SIGTERM)
+        server.wait(TIME)
+        assert re.search(rf"Cut off: GET {path}, whose client has gone or has its response\. What it does:", server.log)
 
 
 @pytest.mark.parametrize(("source", "path", "where"), [(ASGI, "/wait", "opened"), (WSGI, "/stand", "stand")])

@@ -202,11 +202,12 @@ def test_lost_threads_are_replaced_and_counted(build: Backend) -> None:
             return task
 
         # One within its time, one whose response may still come.
-        stuck(100.0), stuck(10.0, object())
+        stuck(100.0)
+        stuck(10.0, object())
         await eventually(lambda: pool.busy == 2)
         assert pool.look_for_lost(130.0 + LOST_TIME - 0.1, 30.0) == []
         (lost,) = pool.look_for_lost(130.0 + LOST_TIME, 30.0)
-        assert lost.name.startswith("gateway-thread-") and lost.seconds == LOST_TIME and "wait" in lost.stack
+        assert lost.name.startswith("gateway-thread-") and lost.age == 30.0 + LOST_TIME and "wait" in lost.stack
         assert (pool.lost, pool.busy, pool.threads) == (1, 1, 2)
         assert reasons == ["1 threads are lost to requests that do not end (--request-timeout), of 2"]
         done: list[bool] = []

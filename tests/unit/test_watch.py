@@ -209,6 +209,17 @@ def test_without_a_limit_nothing_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "it is never ended (--timeout 0)" in watched.lines[0]
 
 
+def test_nothing_is_said_to_who_develops(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch, 30.0)
+    watched.watching.quiet = True
+    watched.wait(10)
+    assert watched.look(20.0, 20.0, 0.1) == ""
+    assert watched.look(0.1) == ""
+    assert (watched.lines, watched.signals) == ([], [])
+    watched.wait(60)
+    assert watched.look(31.0) != ""
+
+
 def test_a_master_that_slept_judges_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the machine, or the container, stood still."""
     watched = Watched(monkeypatch, 30.0)

@@ -1383,3 +1383,27 @@ def test_what_is_over_leaves_nothing_to_the_garbage_collector(build: Any) -> Non
         run(main)
     finally:
         gc.enable()
+
+
+def test_a_handshake_has_its_time_and_a_connection_all_there_is(build: Any) -> None:
+    async def never(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        timeouts = {"request": 1.0, "websocket_ping": 0.0}
+        wire = websocket_wire(build, never, timeouts=timeouts)
+        await wire.feed(REQUEST % b"")
+        await wire.advance(2.0)
+        assert wire.take().startswith(b"HTTP/1.1 504 ")
+        assert wire.service.requests == 0
+        assert wire.handler.active() == 0
+        app = App()
+        wire = websocket_wire(build, app, timeouts=timeouts)
+        await wire.feed(REQUEST % b"")
+        await wire.advance(9.0)
+        assert wire.take().startswith(b"HTTP/1.1 101 ")
+        await wire.feed(frame(TEXT, b"still there"))
+        assert frames(wire.take()) == [(0x81, b"still there")]
+        await wire.lose()
+
+    run(main)

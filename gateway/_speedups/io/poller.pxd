@@ -19,6 +19,7 @@ cdef class Poller(Hub):
     cpdef int close(self) except -1
     @cython.locals(queue=EventQueue, count=int, index=int, transport=SocketTransport, listening=ListeningSocket)
     cdef int _handle(self) except -1
+    cpdef int visit(self, ListeningSocket listening) except -1
     @cython.locals(batch=list, transport=SocketTransport)
     cdef int _send_held(self) except -1
     @cython.locals(batch=list, done=Py_ssize_t, entry=tuple, transport=SocketTransport, connection=Connection)
@@ -40,3 +41,4 @@ cdef class ListeningSocket:
     @cython.locals(queue=AcceptQueue, accepted=Socket, transport=SocketTransport)
     cpdef bint accept(self, int count) except -1
     cdef int handle(self, unsigned int events) except -1
+    cdef int accept_some(self) except -1

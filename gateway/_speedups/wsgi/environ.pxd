@@ -10,7 +10,7 @@ cdef dict USUAL_VARIABLES
 @cython.locals(environ=dict, scheme=str, port=int, mount=Mount)
 cpdef dict stream_environ(HTTPStream stream, dict base)
 @cython.locals(root=str, path=str)
-cpdef int set_script_name(dict environ, str root_path, str prefix) except -1
+cpdef int set_script_name(dict environ, str root_path, str prefix=*) except -1
 cdef str as_latin_1(str text)
 @cython.locals(text=str, port=str, colon="Py_ssize_t")
 cpdef tuple host_and_port(bytes host, str scheme)

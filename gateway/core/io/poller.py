@@ -112,6 +112,20 @@ class Poller(Hub):
             self.events.done()
             self._settle()
 
+    def visit(self, listening: "ListeningSocket") -> int:
+        """Handle connections that wait at a listening socket, as a batch of their own. Returns 0."""
+        if self.closed or self.busy:
+            return 0
+        self.busy = True
+        try:
+            listening.accept_some()
+            if self.executor is not None:
+                self.executor.drain()
+        finally:
+            self.busy = False
+            self._settle()
+        return 0
+
     def _handle(self) -> int:
         queue = self.events
         count = queue.wait()
@@ -247,8 +261,17 @@ class ListeningSocket:
     def handle(self, events: int) -> int:
         """Connections wait. Returns 0."""
         if self._watched:
-            try:
-                self.accept(self._limit if self._share is None else self._share())
-            except Exception:
-                self._poller.log.exception("Internal error: accepting connections failed")
+            self.accept_some()
+        return 0
+
+    def ring(self) -> None:
+        """Connections wait, as another than the poller has found."""
+        self._poller.visit(self)
+
+    def accept_some(self) -> int:
+        """Accept as many as is this turn's share. Returns 0."""
+        try:
+            self.accept(self._limit if self._share is None else self._share())
+        except Exception:
+            self._poller.log.exception("Internal error: accepting connections failed")
         return 0

@@ -78,7 +78,7 @@ def stream_environ(stream: HTTPStream, base: dict) -> dict:
     return environ
 
 
-def set_script_name(environ: dict, root_path: str, prefix: str) -> int:
+def set_script_name(environ: dict, root_path: str, prefix: str = "") -> int:
     """Split the path into SCRIPT_NAME, the application's root, and PATH_INFO, the place in it. Returns 0.
 
     A path that does not begin with the root is left as it is: a proxy has removed the root already. That can't be said

@@ -10,7 +10,9 @@ from typing import Any
 
 from django.contrib.auth import authenticate, login, logout
 from django.contrib.auth.decorators import login_required
+from django.core.signals import request_finished, request_started
 from django.db import connection, transaction
+from django.dispatch import receiver
 from django.http import (
     FileResponse,
     HttpRequest,
@@ -24,6 +26,18 @@ from django.middleware.csrf import get_token
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 
 from .models import Note
+
+counts = {"started": 0, "finished": 0}
+
+
+@receiver(request_started)
+def count_started(**kwargs: Any) -> None:
+    counts["started"] += 1
+
+
+@receiver(request_finished)
+def count_finished(**kwargs: Any) -> None:
+    counts["finished"] += 1
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -56,6 +70,10 @@ def about(request: HttpRequest) -> HttpResponse:
             "kind": type(request).__name__,
         }
     )
+
+
+async def about_async(request: HttpRequest) -> HttpResponse:
+    return about(request)
 
 
 @csrf_exempt
@@ -145,6 +163,24 @@ async def stream_async(request: HttpRequest) -> StreamingHttpResponse:
             yield f"line {number}\n"
 
     return StreamingHttpResponse(lines(), content_type="text/plain")
+
+
+def stream_mixed(request: HttpRequest) -> StreamingHttpResponse:
+    """Asynchronous content of a synchronous view."""
+
+    async def lines() -> AsyncIterator[str]:
+        for number in range(int(request.GET.get("n", 5))):
+            await asyncio.sleep(0)
+            yield f"line {number} of {type(request).__name__}\n"
+        while "endless" in request.GET:
+            await asyncio.sleep(3600)
+
+    return StreamingHttpResponse(lines(), content_type="text/plain")
+
+
+def signals(request: HttpRequest) -> JsonResponse:
+    """How many requests Django has begun and finished."""
+    return JsonResponse(counts)
 
 
 def file(request: HttpRequest) -> FileResponse:

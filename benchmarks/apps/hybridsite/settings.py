@@ -1,0 +1,3 @@
+SECRET_KEY = "benchmark"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "hybridsite.urls"

@@ -1,0 +1,1 @@
+"""gateway where others expect a server of another make."""

@@ -1,0 +1,438 @@
+"""`uvicorn.run`, `uvicorn.Config` and `uvicorn.Server`, with gateway behind them.
+
+For launchers and programs that were made for uvicorn; the import is what changes::
+
+    import gateway.integrations.uvicorn as uvicorn
+
+    uvicorn.run("main:app", host="0.0.0.0", port=8000, workers=4)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0))
+    await server.serve()  # until server.should_exit = True, or a signal
+
+Signatures, attributes and exit codes are uvicorn's. What gateway has no equivalent for is named in a warning. Where
+uvicorn has no limit, None stands for gateway's own: `timeout_graceful_shutdown` is 30 s, so that every stop comes to an
+end. Log lines are gateway's, but for the access log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
+
+from gateway import log
+from gateway.config import settings, sources
+from gateway.config.uvicorn import differing, translate
+from gateway.errors import AppLoadError, BindError, ConfigError, GatewayError
+from gateway.server import server as engine
+from gateway.server.assembly import load_app
+from gateway.server.listener import open_listeners
+from gateway.server.worker import loop_factory
+from gateway.supervisor import master
+from gateway.tracebacks import describe_cause
+
+__all__ = ["Config", "Server", "run"]
+
+STARTUP_FAILURE = 3
+"""uvicorn's exit code where nothing could be served."""
+
+HANDLED_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
+
+POLL = 0.1
+"""Seconds between two looks at what nobody tells of."""
+
+LOGGING_CONFIG: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
+"""Stands for logs as gateway writes them; None leaves the loggers to the program."""
+
+
+class Config:
+    """What to serve, and how. Raises gateway.errors.ConfigError: a value that an option can't have.
+
+    The parameters are attributes.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        uds: str | None = None,
+        fd: int | None = None,
+        loop: Any = "auto",
+        http: Any = "auto",
+        http2: bool = False,
+        ws: Any = "auto",
+        ws_max_size: int = 16 * 1024 * 1024,
+        ws_max_queue: int = 32,
+        ws_ping_interval: float | None = 20.0,
+        ws_ping_timeout: float | None = 20.0,
+        ws_per_message_deflate: bool = True,
+        lifespan: str = "auto",
+        env_file: str | os.PathLike[str] | None = None,
+        log_config: Any = LOGGING_CONFIG,
+        log_level: str | int | None = None,
+        access_log: bool = True,
+        use_colors: bool | None = None,
+        interface: str = "auto",
+        reload: bool = False,
+        reload_dirs: list[str] | str | None = None,
+        reload_delay: float = 0.25,
+        reload_includes: list[str] | str | None = None,
+        reload_excludes: list[str] | str | None = None,
+        workers: int | None = None,
+        proxy_headers: bool = True,
+        server_header: bool = True,
+        date_header: bool = True,
+        forwarded_allow_ips: list[str] | str | None = None,
+        root_path: str = "",
+        limit_concurrency: int | None = None,
+        limit_max_requests: int | None = None,
+        limit_max_requests_jitter: int = 0,
+        backlog: int = 2048,
+        timeout_keep_alive: int = 5,
+        timeout_notify: int = 30,
+        timeout_graceful_shutdown: int | None = None,
+        timeout_worker_healthcheck: int = 5,
+        callback_notify: Callable[..., Any] | None = None,
+        ssl_keyfile: str | os.PathLike[str] | None = None,
+        ssl_certfile: str | os.PathLike[str] | None = None,
+        ssl_keyfile_password: str | None = None,
+        ssl_version: int = 17,
+        ssl_cert_reqs: int = 0,
+        ssl_ca_certs: str | os.PathLike[str] | None = None,
+        ssl_ciphers: str | None = None,
+        ssl_context_factory: Callable[..., Any] | None = None,
+        headers: list[tuple[str, str]] | None = None,
+        factory: bool = False,
+        h11_max_incomplete_event_size: int | None = None,
+        reset_contextvars: bool = False,
+    ) -> None:
+        values = {name: value for name, value in locals().items() if name not in ("self", "app")}
+        self.__dict__.update(values, app=app)
+        if workers is None and "WEB_CONCURRENCY" in os.environ:
+            values["workers"] = int(os.environ["WEB_CONCURRENCY"])
+        self.workers: int = values["workers"] or 1
+        if forwarded_allow_ips is None and "FORWARDED_ALLOW_IPS" in os.environ:
+            values["forwarded_allow_ips"] = os.environ["FORWARDED_ALLOW_IPS"]
+        if uds is not None or fd is not None:
+            values.update(host="127.0.0.1", port=8000, fd=None if uds is not None else fd)
+        if not self.should_reload:
+            for name in ("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"):
+                del values[name]
+        if log_config is LOGGING_CONFIG:
+            del values["log_config"]
+        translation = translate(differing(values), "Config")
+        for text in translation.warnings:
+            warnings.warn(text, stacklevel=2)
+        self.options = settings.Config(app, **translation.options)
+        """The same for gateway."""
+        sources.apply_environment(self.options, os.environ)
+        self.loaded = False
+        self.loaded_app: Any = None
+
+    @property
+    def is_ssl(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.options.tls is not None
+
+    @property
+    def should_reload(self) -> bool:
+        """Whether changes have the application loaded anew."""
+        values = vars(self)
+        return isinstance(values["app"], str) and bool(values["reload"])
+
+    @property
+    def use_subprocess(self) -> bool:
+        """Whether `run` starts other processes."""
+        return bool(vars(self)["reload"] or self.workers > 1)
+
+    def load(self) -> None:
+        """Load the application. Raises what importing it raises; exits where there is no such application."""
+        try:
+            self.loaded_app = load_app(None, self.options)
+        except AppLoadError as error:
+            if error.show_traceback and error.__cause__ is not None:
+                raise error.__cause__ from None
+            fail(error)
+        self.loaded = True
+
+    load_app = load
+
+    def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        """What makes the event loop; None for asyncio's default."""
+        return loop_factory(self.options.asgi.loop)
+
+    def setup_event_loop(self) -> None:
+        """Does nothing; `get_loop_factory` says which loop to make."""
+
+    def bind_socket(self) -> socket.socket:
+        """A socket at the address of the configuration, which other processes may inherit; exits without one."""
+        listen = self.options.listen
+        try:
+            first, *others = open_listeners(
+                listen.addresses, backlog=listen.backlog, reuse_port=listen.reuse_port, unix_mode=listen.uds_mode
+            )
+        except BindError as error:
+            fail(error)
+        # A name may stand for several addresses; uvicorn takes the first.
+        for listener in others:
+            listener.close()
+        first.sock.set_inheritable(True)
+        return first.sock
+
+
+class Listening(NamedTuple):
+    """What `asyncio.Server` has in uvicorn's `servers`: the sockets."""
+
+    sockets: Sequence[socket.socket]
+
+
+class Server:
+    """Serves once; in a running loop with `serve`, or with a loop of its own with `run`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started = False
+        self.servers: list[Listening] = []
+        """Where it listens, from `startup` on."""
+        self._engine: engine.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exit = asyncio.Event()
+        self._should_exit = False
+        self._force_exit = False
+        self._captured: list[int] = []
+        self._previous: dict[int, Any] = {}
+        self._loggers: log.Loggers | None = None
+        self._owns_loop = False
+
+    @property
+    def should_exit(self) -> bool:
+        """Set it, from any thread, to have the server stop."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        if value:
+            self._call(self._exit.set)
+
+    @property
+    def force_exit(self) -> bool:
+        """Set it beside `should_exit` to stop without waiting for what is running."""
+        return self._force_exit
+
+    @force_exit.setter
+    def force_exit(self, value: bool) -> None:
+        self._force_exit = value
+        if value and self._engine is not None:
+            self._engine.hurry()
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop, in a loop of its own. Being stopped by TERM is no failure: the process goes on."""
+        self._owns_loop = True
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self.serve(sockets))
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop; `sockets` in place of the configured address.
+
+        In the main thread signals are taken meanwhile: TERM and INT stop gracefully, a second INT at once. When all
+        is stopped the signal is raised again, for whoever had it before.
+        """
+        with self.capture_signals():
+            await self.startup(sockets)
+            if not self.should_exit:
+                await self.main_loop()
+            if self.started:
+                await self.shutdown(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the application, start it, and accept connections. Exits where that fails, as uvicorn does."""
+        config = self.config
+        if not config.loaded:
+            config.load()
+        self._loop = asyncio.get_running_loop()
+        options = config.options if sockets is None else without_address(config.options)
+        if vars(config)["log_config"] is not None:
+            self._loggers = log.configure(options.log)
+        self._engine = engine.Server(config.loaded_app, options, sockets=sockets or (), loggers=self._loggers)
+        try:
+            await self._engine.start()
+        except (AppLoadError, BindError) as error:
+            fail(error)
+        self.servers = [Listening((listener.sock,)) for listener in self._engine.listeners]
+        self.started = True
+
+    async def main_loop(self) -> None:
+        """Wait until it is time to stop."""
+        limit = self.config.options.max_requests
+        if not limit:
+            await self._wait(None)
+            return
+        limit += random.randint(0, self.config.options.max_requests_jitter)
+        assert self._engine is not None
+        while not self.should_exit and self._engine.service.total_requests < limit:
+            await self._wait(POLL)
+        if not self.should_exit:
+            self._engine.log.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and wait until all is stopped. `sockets` are closed."""
+        assert self._engine is not None
+        if self.force_exit:
+            self._engine.hurry()
+        await self._engine.shutdown()
+        for sock in sockets or ():
+            sock.close()
+        if self._loggers is not None:
+            self._loggers.close()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal has arrived."""
+        if self._engine is not None and self._engine.state == engine.STOPPED:
+            # Another server took the signals after this one, and gave them back to us when we had ended already.
+            previous = self._previous.get(sig)
+            if callable(previous):
+                previous(sig, frame)
+            return
+        self._captured.append(sig)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Have `handle_exit` called for signals, and raise them again at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._previous = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, previous in self._previous.items():
+                # Bound methods are equal, never identical.
+                if signal.getsignal(number) == self.handle_exit:
+                    signal.signal(number, signal.SIG_DFL if previous is None else previous)
+            for number in reversed(self._captured):
+                if not (self._owns_loop and self._previous[number] == signal.SIG_DFL):
+                    signal.raise_signal(number)
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Until it should exit, or for so long."""
+        # It may have been set before there was a loop to tell.
+        if self._should_exit:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._exit.wait()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(function)
+
+
+def without_address(options: settings.Config) -> settings.Config:
+    """The same, not told where to listen."""
+    given = {name: options.values[name] for name in options.values if options.source(name) is not settings.DEFAULT}
+    for members in settings.LISTENING.values():
+        for name in members:
+            given.pop(name, None)
+    return settings.Config(**given)
+
+
+def fail(error: GatewayError) -> NoReturn:
+    """Say what went wrong, and exit."""
+    if isinstance(error, AppLoadError) and error.show_traceback and error.__cause__ is not None:
+        sys.stderr.write(describe_cause(error.__cause__))
+    sys.stderr.write(f"gateway: error: {error}\n")
+    sys.exit(STARTUP_FAILURE)
+
+
+def run(
+    app: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    fd: int | None = None,
+    loop: Any = "auto",
+    http: Any = "auto",
+    http2: bool = False,
+    ws: Any = "auto",
+    ws_max_size: int = 16 * 1024 * 1024,
+    ws_max_queue: int = 32,
+    ws_ping_interval: float | None = 20.0,
+    ws_ping_timeout: float | None = 20.0,
+    ws_per_message_deflate: bool = True,
+    lifespan: str = "auto",
+    interface: str = "auto",
+    reload: bool = False,
+    reload_dirs: list[str] | str | None = None,
+    reload_includes: list[str] | str | None = None,
+    reload_excludes: list[str] | str | None = None,
+    reload_delay: float = 0.25,
+    workers: int | None = None,
+    env_file: str | os.PathLike[str] | None = None,
+    log_config: Any = LOGGING_CONFIG,
+    log_level: str | int | None = None,
+    access_log: bool = True,
+    proxy_headers: bool = True,
+    server_header: bool = True,
+    date_header: bool = True,
+    forwarded_allow_ips: list[str] | str | None = None,
+    root_path: str = "",
+    limit_concurrency: int | None = None,
+    backlog: int = 2048,
+    limit_max_requests: int | None = None,
+    limit_max_requests_jitter: int = 0,
+    timeout_keep_alive: int = 5,
+    timeout_graceful_shutdown: int | None = None,
+    timeout_worker_healthcheck: int = 5,
+    ssl_keyfile: str | os.PathLike[str] | None = None,
+    ssl_certfile: str | os.PathLike[str] | None = None,
+    ssl_keyfile_password: str | None = None,
+    ssl_version: int = 17,
+    ssl_cert_reqs: int = 0,
+    ssl_ca_certs: str | os.PathLike[str] | None = None,
+    ssl_ciphers: str | None = None,
+    ssl_context_factory: Callable[..., Any] | None = None,
+    headers: list[tuple[str, str]] | None = None,
+    use_colors: bool | None = None,
+    app_dir: str | None = None,
+    factory: bool = False,
+    h11_max_incomplete_event_size: int | None = None,
+    reset_contextvars: bool = False,
+) -> None:
+    """Serve until a signal says stop; with `reload` or several workers, under gateway's master."""
+    values = {name: value for name, value in locals().items() if name not in ("app", "app_dir")}
+    try:
+        config = Config(app, **values)
+        if app_dir is not None:
+            config.options = config.options.replace(app_dir=app_dir)
+    except ConfigError as error:
+        fail(error)
+    if reload and not config.should_reload:
+        sys.stderr.write("You must pass the application as an import string to enable 'reload'.\n")
+        sys.exit(STARTUP_FAILURE)
+    if not config.use_subprocess:
+        config.load()
+        with contextlib.suppress(KeyboardInterrupt):
+            Server(config).run()
+        return
+    try:
+        master.run(config.options)
+    except GatewayError as error:
+        fail(error)

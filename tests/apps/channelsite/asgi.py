@@ -1,0 +1,1 @@
+from djangosite.channels_asgi import application as application

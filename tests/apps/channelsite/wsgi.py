@@ -1,0 +1,1 @@
+from djangosite.wsgi import application as application

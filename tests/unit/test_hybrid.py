@@ -1,0 +1,352 @@
+"""Which entry point of a Django project runs a request."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import types
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
+from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, observe
+from gateway.loader import entry_points, is_project
+
+django = pytest.importorskip("django")
+
+from django.conf import settings  # noqa: E402
+from django.http import HttpResponse, StreamingHttpResponse  # noqa: E402
+from django.test import override_settings  # noqa: E402
+from django.urls import clear_url_caches, include, path  # noqa: E402
+from django.views import View  # noqa: E402
+
+WAIT = 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def configured() -> None:
+    if not settings.configured:
+        settings.configure(ROOT_URLCONF="hybrid_mixed", ALLOWED_HOSTS=["*"], MIDDLEWARE=[], SECRET_KEY="only for tests")
+        django.setup()
+
+
+def sync_view(request: Any, **kwargs: Any) -> HttpResponse:
+    return HttpResponse("sync")
+
+
+async def async_view(request: Any, **kwargs: Any) -> HttpResponse:
+    return HttpResponse("async")
+
+
+class AsyncView(View):
+    async def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("async")
+
+
+class SyncView(View):
+    def get(self, request: Any) -> HttpResponse:
+        return HttpResponse("sync")
+
+
+def marked_view(request: Any) -> HttpResponse:
+    return HttpResponse("marked")
+
+
+marked_view.gateway_interface = "asgi"  # type: ignore[attr-defined]
+
+
+class AsyncOnly:
+    sync_capable = False
+    async_capable = True
+
+
+class ChoosesURLconf:
+    sync_capable = async_capable = True
+
+
+SYNC = [path("", sync_view), path("item/<int:pk>/", sync_view)]
+ASYNC = [path("", async_view), path("item/<int:pk>/", async_view)]
+MIXED = [
+    path("sync", sync_view),
+    path("async", async_view),
+    path("class/sync", SyncView.as_view()),
+    path("class/async", AsyncView.as_view()),
+    path("marked", marked_view),
+    path("item/<int:pk>", async_view),
+    path("item/<str:name>", sync_view),
+    path("below/", include(ASYNC)),
+]
+
+
+@pytest.fixture(autouse=True)
+def urlconfs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, patterns in (("sync", SYNC), ("async", ASYNC), ("mixed", MIXED)):
+        module = types.ModuleType(f"hybrid_{name}")
+        module.urlpatterns = patterns  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    clear_url_caches()
+    yield
+    clear_url_caches()
+
+
+def split(urlconf: str = "hybrid_mixed", middleware: tuple[str, ...] = (), **overrides: Any) -> Split:
+    with override_settings(ROOT_URLCONF=urlconf, MIDDLEWARE=list(middleware)):
+        return Split(**overrides)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("/sync", False),
+        ("/async", True),
+        ("/class/sync", False),
+        ("/class/async", True),
+        ("/marked", True),
+        ("/item/5", True),
+        ("/item/five", False),
+        ("/below/", True),
+        ("/below/item/3/", True),
+        ("/nothing/here", False),
+        ("", False),
+    ],
+)
+def test_as_the_view_is(where: str, expected: bool) -> None:
+    decide = split()
+    assert decide.asynchronous(where.encode()) is expected
+    assert decide.asynchronous(where.encode()) is expected, "from memory"
+
+
+@pytest.mark.parametrize(("urlconf", "expected"), [("hybrid_sync", False), ("hybrid_async", True)])
+def test_views_of_one_kind_need_no_resolution(urlconf: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = split(urlconf)
+    monkeypatch.setattr("gateway.hybrid.resolve", None)
+    assert decide.asynchronous(b"/item/1/") is expected
+    assert decide.asynchronous(b"/no/such/thing") is expected
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    decide = split()
+    for number in range(PATHS + 10):
+        assert decide.asynchronous(b"/item/%d" % number)
+    assert len(decide._paths) <= PATHS
+    decide._paths.clear()
+    assert decide.asynchronous(b"/below/item/" + b"7" * 600 + b"/")
+    assert not decide._paths
+
+
+def test_the_path_is_what_django_gets_to_see() -> None:
+    decide = split()
+    assert decide.asynchronous(b"/%61sync")
+    assert decide.asynchronous(b"/site/async", "/site")
+    assert decide.asynchronous(b"/async", "/site"), "a proxy has removed the root"
+    assert not decide.asynchronous(b"/site/sync", "/site")
+    assert not decide.asynchronous(b"/site/async")
+    assert not decide.asynchronous(b"/\xff%ff")
+
+
+def test_overrides_longest_first_on_segment_borders() -> None:
+    decide = split(asgi=("/sync", "/below/item/3"), wsgi=("/below", "/class/"))
+    assert decide.asynchronous(b"/sync")
+    assert decide.asynchronous(b"/sync/more")
+    assert not decide.asynchronous(b"/syncmore")
+    assert not decide.asynchronous(b"/below/")
+    assert decide.asynchronous(b"/below/item/3/")
+    assert not decide.asynchronous(b"/below/item/33/")
+    assert not decide.asynchronous(b"/class/async")
+
+
+def test_async_only_middleware_takes_everything_along() -> None:
+    decide = split(middleware=(f"{__name__}.AsyncOnly",))
+    assert decide.asynchronous(b"/sync")
+    assert "AsyncOnly" in decide.description
+
+
+def test_a_broken_urlconf_is_an_error() -> None:
+    with pytest.raises(AppLoadError, match="URLconf hybrid_absent can't be loaded: ModuleNotFoundError"):
+        split("hybrid_absent")
+
+
+def test_urlconf_of_a_host() -> None:
+    decide = split("hybrid_sync")
+    assert not decide.asynchronous(b"/async", host="tenant.example")
+    decide.learn_urlconf("tenant.example", "hybrid_mixed")
+    assert decide.asynchronous(b"/async", host="tenant.example")
+    assert not decide.asynchronous(b"/async", host="other.example")
+    decide.learn_urlconf("tenant.example", "hybrid_sync")
+    assert not decide.asynchronous(b"/async", host="tenant.example")
+    for number in range(1000):
+        decide.learn_urlconf(f"host{number}.example", "hybrid_mixed")
+    assert len(decide._urlconfs) <= 256
+
+
+def test_language_prefixes() -> None:
+    from django.conf.urls.i18n import i18n_patterns
+
+    module = types.ModuleType("hybrid_languages")
+    module.urlpatterns = [  # type: ignore[attr-defined]
+        path("plain", async_view),
+        *i18n_patterns(path("sync", sync_view), path("async", async_view)),
+    ]
+    sys.modules[module.__name__] = module
+    try:
+        with override_settings(USE_I18N=True, LANGUAGE_CODE="en"):
+            decide = split(module.__name__)
+            assert decide.asynchronous(b"/de/async")
+            assert decide.asynchronous(b"/en/async")
+            assert not decide.asynchronous(b"/de/sync")
+            assert not decide.asynchronous(b"/async")
+            assert decide.asynchronous(b"/plain")
+    finally:
+        del sys.modules[module.__name__]
+
+
+def test_urlconf_of_a_request_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.core.handlers.base import BaseHandler
+    from django.test import RequestFactory
+
+    decide = split("hybrid_sync")
+    monkeypatch.setattr(BaseHandler, "resolve_request", BaseHandler.resolve_request)
+    with override_settings(MIDDLEWARE=["django.middleware.common.CommonMiddleware"]):
+        before = BaseHandler.resolve_request
+        observe(decide)
+        assert BaseHandler.resolve_request is before, "Django's own middleware sets none"
+    with override_settings(MIDDLEWARE=[f"{__name__}.ChoosesURLconf"]):
+        observe(decide)
+    request: Any = RequestFactory().get("/async", headers={"host": "tenant.example"})
+    request.urlconf = "hybrid_mixed"
+    match = BaseHandler().resolve_request(request)  # type: ignore[attr-defined]
+    assert match.func is async_view
+    assert decide.asynchronous(b"/async", host="tenant.example")
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(WAIT)
+    loop.close()
+
+
+class Parts:
+    """Asynchronous content that tells where it is produced, and that it was closed."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.closed = threading.Event()
+
+    async def stream(self, *, endless: bool = False) -> AsyncIterator[str]:
+        try:
+            for number in range(3):
+                self.threads.add(threading.get_ident())
+                await asyncio.sleep(0)
+                yield f"part {number}\n"
+            if endless:
+                await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+
+
+def test_asynchronous_content_of_a_synchronous_view(loop: asyncio.AbstractEventLoop) -> None:
+    decide = split("hybrid_sync")
+    parts = Parts()
+    response = StreamingHttpResponse(parts.stream())
+    side = SynchronousSide(lambda environ, start_response: response, decide, loop)
+    assert not decide.asynchronous(b"/item/1/")
+    result = side({"PATH_INFO": "/item/1/"}, None)
+    assert list(result) == [b"part 0\n", b"part 1\n", b"part 2\n"]
+    assert parts.threads and threading.get_ident() not in parts.threads
+    result.close()
+    assert response.closed
+    assert decide.asynchronous(b"/item/2/"), "the same route, from now on"
+    assert not decide.asynchronous(b"/")
+
+
+def test_other_responses_pass_through(loop: asyncio.AbstractEventLoop) -> None:
+    decide = split("hybrid_sync")
+    for response in (HttpResponse("x"), StreamingHttpResponse(iter(["x"])), [b"x"]):
+        side = SynchronousSide(lambda environ, start_response, response=response: response, decide, loop)
+        assert side({"PATH_INFO": "/"}, None) is response
+
+
+def test_asynchronous_content_ends_with_its_client(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.hybrid.LOOK_TIME", 0.01)
+    parts = Parts()
+    response = StreamingHttpResponse(parts.stream(endless=True))
+    content = AsynchronousContent(response, loop, lambda: True)
+    assert [next(content) for _ in range(3)] == [b"part 0\n", b"part 1\n", b"part 2\n"]
+    with pytest.raises(ClientDisconnected):
+        next(content)
+    content.close()
+    assert parts.closed.wait(WAIT)
+    assert response.closed
+
+
+def test_asynchronous_content_that_fails(loop: asyncio.AbstractEventLoop) -> None:
+    async def fails() -> AsyncIterator[str]:
+        yield "one"
+        raise LookupError("on purpose")
+
+    content = AsynchronousContent(StreamingHttpResponse(fails()), loop)
+    assert next(content) == b"one"
+    with pytest.raises(LookupError, match="on purpose"):
+        next(content)
+    content.close()
+
+
+@pytest.fixture
+def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, modules in {
+        "hybrid_both": ("wsgi", "asgi"),
+        "hybrid_half": ("wsgi",),
+        "hybrid_none": (),
+        "hybrid_app": ("wsgi", "asgi"),
+    }.items():
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("app = print\n" if package == "hybrid_app" else "")
+        for module in modules:
+            (tmp_path / package / f"{module}.py").write_text("application = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("hybrid_both", ("hybrid_both.wsgi", "hybrid_both.asgi")),
+        ("hybrid_both.wsgi", ("hybrid_both.wsgi", "hybrid_both.asgi")),
+        ("hybrid_both.asgi:application", ("hybrid_both.wsgi:application", "hybrid_both.asgi:application")),
+    ],
+)
+def test_entry_points(projects: None, target: str, expected: tuple[str, str]) -> None:
+    assert entry_points(target) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("hybrid_half", "the project hybrid_half has no asgi.py; .*, or say --interface wsgi$"),
+        ("hybrid_none", "the project hybrid_none has no wsgi.py; .* writes$"),
+        ("hybrid_absent", "the project hybrid_absent has no wsgi.py"),
+        ("not a name", "names no project"),
+    ],
+)
+def test_a_project_without_an_entry_point(projects: None, target: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        entry_points(target)
+
+
+def test_a_project_is_recognised(projects: None) -> None:
+    assert is_project("hybrid_both")
+    assert not is_project("hybrid_half")
+    assert not is_project("hybrid_app")
+    assert not is_project("hybrid_both.wsgi")
+    assert not is_project("hybrid_both:app")
+    assert not is_project(print)
