@@ -20,7 +20,6 @@ from typing import NoReturn
 
 from gateway.errors import EXIT_ERROR, EXIT_OK
 
-
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """What is sent to the process that was started is meant for the daemon."""
 
