@@ -64,7 +64,7 @@ def test_a_lost_thread_takes_no_place(build: Backend) -> None:
 
         def stuck() -> Any:
             task = fake(lambda task: gate.wait(WAIT))
-            task.since, task.stream = 0.0, None
+            task.since, task.stream, task.time_limit = 0.0, None, 30.0
             assert narrow.submit(task)
             return task
 
@@ -74,7 +74,7 @@ def test_a_lost_thread_takes_no_place(build: Backend) -> None:
             assert [other for _, other in pool.running()] == [task]
             for number in range(waiting):
                 assert narrow.submit(fake(lambda task, number=number: done.append(number)))
-            (lost,) = pool.look_for_lost(1000.0, 30.0)
+            (lost,) = pool.look_for_lost(1000.0)
             assert lost.task is task
             await eventually(lambda waiting=waiting: len(done) == waiting)
             await eventually(lambda: narrow.lane.running == 0 and pool.busy == 0)
