@@ -207,7 +207,7 @@ def check(config: Config) -> int:
     return errors.EXIT_OK
 
 
-KINDS = {"wsgi": "WSGI", "asgi3": "ASGI 3", "asgi2": "ASGI 2"}
+KINDS = {"wsgi": "WSGI", "asgi3": "ASGI 3", "asgi2": "ASGI 2", "django": "WSGI and ASGI"}
 """What people call the kinds of `loader`."""
 
 

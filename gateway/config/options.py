@@ -202,6 +202,9 @@ WORKER_CLASSES = {
     "uvicorn.workers.uvicornh11worker": "asgi",
     "uvicorn_worker.uvicornworker": "asgi",
     "uvicorn_worker.uvicornh11worker": "asgi",
+    "gateway.integrations.gunicorn.gatewayworker": "auto",
+    "gateway.integrations.gunicorn.gatewayasgiworker": "asgi",
+    "gateway.integrations.gunicorn.gatewaywsgiworker": "wsgi",
 }
 
 # Those that serve one request at a time, which an application may count on.

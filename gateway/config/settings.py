@@ -6,6 +6,7 @@ options, so that cutting needs no list of its own; what a part needs in another 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -33,9 +34,15 @@ LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd":
 
 # With --reload: what has to be so,
 RELOAD_NEEDS = {"workers": 1, "preload": False}
-# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, and
-# may stop the event loop in a debugger for as long as it takes.
-RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "lifespan_shutdown_timeout": 5.0, "timeout": 0.0}
+# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, may
+# stop the event loop in a debugger for as long as it takes, and likes to see the requests.
+RELOAD_DEFAULTS = {
+    "graceful_timeout": 3.0,
+    "lifespan_shutdown_timeout": 5.0,
+    "timeout": 0.0,
+    "access_logfile": "-",
+    "access_log_format": "short",
+}
 
 
 class Source(NamedTuple):
@@ -517,6 +524,12 @@ class Config:
             )
         if values["interface"] != "auto":
             return (f"worker class {name}: has no effect beside --interface {values['interface']}",)
+        if values["mount"]:
+            # What runs one request at a time still does.
+            if name.lower() in ONE_AT_A_TIME and sources["threads"] is DEFAULT:
+                values["threads"], sources["threads"] = 1, Source(DEFAULT.rank, sources["worker_class"].text)
+                return (f"worker class {name}: taken as --threads 1",)
+            return (f"worker class {name}: has no effect on mounts, each of which has its own interface",)
         # As weak as a default, so that `replace` decides anew.
         source = Source(DEFAULT.rank, sources["worker_class"].text)
         values["interface"], sources["interface"] = interface, source
@@ -588,6 +601,9 @@ class Config:
             )
         if values["reload"] and not values["supervisor"]:
             raise ConfigError(f"{text('reload')}: is done by the master, and with --no-supervisor there is none")
+        for folder in values["reload_dir"] if values["reload"] else ():
+            if not os.path.isdir(folder):
+                raise ConfigError(f"{text('reload_dir')}: {folder} does not exist or is no directory")
         apps = [values["app"], *(mount.app for mount in values["mount"])]
         if values["reload"] and any(app is not None and not isinstance(app, str) for app in apps):
             raise ConfigError(

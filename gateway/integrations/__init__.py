@@ -1,1 +1,1 @@
-"""gateway where others expect a server of another make."""
+"""Gateway inside other programs: gunicorn's workers, uvicorn's names, Django."""

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import log
 from gateway._version import __version__
@@ -63,6 +63,9 @@ from .worker import (
     terminated_by_signal,
 )
 
+if TYPE_CHECKING:
+    import ssl
+
 NEW, STARTING, STARTED, STOPPING, STOPPED = "new", "starting", "started", "stopping", "stopped"
 
 TICK = 0.25
@@ -90,7 +93,8 @@ class Server:
     the start. `handle_signals`: TERM and INT stop gracefully, a
     second INT at once. `recycle` is called with the reason why this process should be replaced, and sees to it.
     `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is used as the program has
-    set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this process as.
+    set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this process as. `tls` stands in
+    for what the options would make.
 
     Raises ConfigError and AppLoadError.
     """
@@ -109,6 +113,7 @@ class Server:
         watchdog: Watchdog | None = None,
         recycle: Callable[[str], object] | None = None,
         hook_worker: HookWorker | None = None,
+        tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
         if config is None:
@@ -124,7 +129,7 @@ class Server:
         self.supervised = bool(listeners)
         self.handle_signals = handle_signals
         self.loaded = load_app(app, config)
-        self.tls = make_tls(config)
+        self.tls = tls or make_tls(config)
         self.loggers = loggers or program_loggers(config.log)
         self.log = self.loggers.error
         self.applications = Applications(self.loaded, config, self.log)
@@ -351,8 +356,9 @@ class Server:
             poller=self.poller,
             log=self.log,
         )
-        on_loop = applications.on_loop
-        self._inflight = InFlight(self.acceptor, self.pool, on_loop, loop, config.request_timeout, self.log)
+        self._inflight = InFlight(
+            self.acceptor, self.pool, applications.on_loop, loop, applications.limits_time(), self.log
+        )
         self.service.overdue = self._inflight.overdue
         if self.share is not None:
             self.share.connections = lambda: self.service.connections
@@ -442,6 +448,8 @@ class Server:
                 self.share.leave()
             else:
                 self.share.show()
+                for listener in self.listeners:
+                    listener.look()
         assert self._loop is not None
         self._timer = self._loop.call_later(TICK, self._tick)
 

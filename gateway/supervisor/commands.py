@@ -171,7 +171,7 @@ class Commands:
         blocked = child.state == READY and answer is None
         return {
             "pid": child.pid,
-            "state": "blocked" if blocked else child.state,
+            "state": child.watching.shown if blocked else child.state,
             "generation": child.generation.number,
             "age": round(now - child.since, 3),
             "silence": round(board.silence(child.row).loop, 3) if blocked else 0.0,
