@@ -50,16 +50,21 @@ def run(app: Any = None, **options: Any) -> None:
     import os
     import warnings
 
+    from .config.folder import enter
     from .config.settings import Config
     from .config.sources import apply_environment
     from .config.uvicorn import translate
+    from .errors import ConfigError
 
     translation = translate(options)
     for text in translation.warnings:
         warnings.warn(text, stacklevel=2)
     options = translation.options
     config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
+    if config.daemon:
+        raise ConfigError("daemon: a program goes into the background by itself, or `gateway --daemon` does")
     apply_environment(config, os.environ)
+    config = enter(config)
     if config.needs_master:
         from .supervisor.master import run as supervise
 

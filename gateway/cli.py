@@ -10,14 +10,18 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import errors, loader
 from ._version import __version__
 from .config import sources
+from .config.folder import enter, resolve, start_folder
 from .config.settings import Config
 from .errors import AppLoadError, ConfigError, GatewayError
 from .tracebacks import describe_cause
+
+if TYPE_CHECKING:
+    from .supervisor.daemon import Detached
 
 # Words that are subcommands, or will be. A module of such a name is served by naming its attribute.
 RESERVED = frozenset(("check", "ctl", "migrate", "top"))
@@ -25,7 +29,23 @@ RESERVED = frozenset(("check", "ctl", "migrate", "top"))
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process). Returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    start = Start()
+    code = command(sys.argv[1:] if argv is None else list(argv), start)
+    if start.detached is not None:
+        start.detached.report(code)
+    return code
+
+
+class Start:
+    """How the program was started: in which `folder`; `detached` is the way back, where it went into the background."""
+
+    def __init__(self) -> None:
+        self.folder = start_folder()
+        self.detached: Detached | None = None
+
+
+def command(arguments: Sequence[str], start: Start) -> int:
+    """As `main`."""
     # Env files add to it; a reload begins with what there was before.
     environ = dict(os.environ)
     try:
@@ -52,9 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(show(config, actions["print_config"]))
             return errors.EXIT_OK
         check_target(config)
+        config = enter(config)
         if "check_config" in actions:
             return check(config)
-        return serve(config, arguments, environ)
+        return serve(config, arguments, environ, start)
     except ConfigError as error:
         return fail(error, errors.EXIT_USAGE)
     except AppLoadError as error:
@@ -68,9 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail("interrupted", errors.EXIT_ERROR)
 
 
-def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], start: Start) -> int:
     """Serve, with a master or in this process. Returns the exit code."""
-    config = with_passed_sockets(config, environ)
+    from .supervisor.systemd import listening_descriptors
+
+    descriptors = listening_descriptors(environ, os.getpid(), os.getppid())
+    config = with_sockets(config, descriptors)
     if not config.supervisor:
         from .server.server import run
 
@@ -80,26 +104,47 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str]) 
 
         if config.reload:
             raise ConfigError("--reload: this platform can't fork; leave it out, and restart by hand")
+        if config.daemon:
+            raise ConfigError("--daemon: this platform can't fork; leave it out")
         if config.workers > 1:
             print("gateway: one process serves: this platform can't fork, --workers has no effect", file=sys.stderr)
         return run(config.replace(workers=1))
 
     def reread() -> tuple[Config, dict[str, str]]:
         fresh = dict(environ)
-        again, _ = sources.load(arguments, fresh)
-        check_target(again)
-        return with_passed_sockets(again, environ), fresh
+        again = load_again(arguments, fresh, start.folder, config.chdir)
+        return with_sockets(again, descriptors), fresh
 
     from .supervisor.master import run as supervise
 
-    return supervise(config, reread, environ)
+    if config.daemon:
+        from .supervisor.daemon import detach
+        from .supervisor.upgrade import VARIABLE
+
+        # What an upgrade starts is in the background already.
+        if VARIABLE not in environ:
+            start.detached = detach(config.enable_stdio_inheritance)
+    return supervise(config, reread, environ, start.folder, start.detached)
 
 
-def with_passed_sockets(config: Config, environ: Mapping[str, str]) -> Config:
+def load_again(arguments: Sequence[str], environ: dict[str, str], folder: str, chdir: str | None) -> Config:
+    """The configuration as it is now, seen from the `folder` of the start; `chdir` is where we are now, if elsewhere.
+
+    Raises ConfigError.
+    """
+    try:
+        with contextlib.nullcontext() if chdir is None else contextlib.chdir(folder):
+            config, _ = sources.load(arguments, environ)
+            check_target(config)
+            config = resolve(config)
+            # Workers have to leave where the first configuration has led us.
+            return config.replace(chdir=folder) if chdir is not None and config.chdir is None else config
+    except OSError as error:
+        raise ConfigError(f"the folder that the program was started in is gone: {error}") from None
+
+
+def with_sockets(config: Config, descriptors: Sequence[int]) -> Config:
     """`config`, listening at the sockets that systemd has opened for us, if it has."""
-    from .supervisor.systemd import listening_descriptors
-
-    descriptors = listening_descriptors(environ, os.getpid(), os.getppid())
     return config.replace(bind=[f"fd://{number}" for number in descriptors]) if descriptors else config
 
 

@@ -384,17 +384,6 @@ def take_account(into: Translation, name: str, value: Any) -> None:
         into.give(option.name, value, name)
 
 
-def take_chdir(into: Translation, name: str, value: Any) -> None:
-    """The working directory; while gateway stays in its own, the folder to import from."""
-    option = option_for(name)
-    if option is None:
-        into.leave_out(name, NOT_YET)
-        return
-    into.give(option.name, value, name)
-    if option.name == "app_dir":
-        into.warnings.append(f"{into.text(name)} is where to import from; the working directory stays")
-
-
 def take_proxy_protocol(into: Translation, name: str, value: Any) -> None:
     """off, v1, v2, auto, or as of old a bool."""
     option = option_for(name)
@@ -431,7 +420,6 @@ TAKEN: dict[str, Callable[[Translation, str, Any], None]] = {
     "umask": take_umask,
     "user": take_account,
     "group": take_account,
-    "chdir": take_chdir,
     "proxy_protocol": take_proxy_protocol,
     "ca_certs": take_tls,
     "cert_reqs": take_tls,

@@ -26,13 +26,23 @@ class Mount:
     application itself. `interface` and `factory` are as the options of these names.
 
     What it may have of the server, 0 for no limit of its own: `threads`, how many of the threads at a time (WSGI), and
-    `limit_concurrency`, requests running or waiting; above it 503. `limit_request_body`, bytes of a request's content,
-    is in place of the server's limit; above it 413.
+    `limit_concurrency`, requests running or waiting; above it 503. In place of the server's limits, if they are given:
+    `limit_request_body`, bytes of a request's content, above which it is answered with 413, and `request_timeout`,
+    seconds.
 
     Raises ConfigError.
     """
 
-    __slots__ = ("app", "factory", "interface", "limit_concurrency", "limit_request_body", "path", "threads")
+    __slots__ = (
+        "app",
+        "factory",
+        "interface",
+        "limit_concurrency",
+        "limit_request_body",
+        "path",
+        "request_timeout",
+        "threads",
+    )
 
     path: str
     app: Any
@@ -41,6 +51,7 @@ class Mount:
     threads: int
     limit_request_body: int | None
     limit_concurrency: int
+    request_timeout: float | None
 
     def __init__(
         self,
@@ -52,6 +63,7 @@ class Mount:
         threads: int = 0,
         limit_request_body: int | str | None = None,
         limit_concurrency: int = 0,
+        request_timeout: float | str | None = None,
     ) -> None:
         given = {
             "path": path,
@@ -61,6 +73,7 @@ class Mount:
             "threads": threads,
             "limit_request_body": limit_request_body,
             "limit_concurrency": limit_concurrency,
+            "request_timeout": request_timeout,
         }
         try:
             read = read_fields(given)
@@ -101,7 +114,8 @@ class Mount:
         """What is not the default, as TOML and JSON write it."""
         shown: dict[str, Any] = {"path": self.path, "app": self.app if isinstance(self.app, str) else repr(self.app)}
         for name, value in self.changed().items():
-            shown[name] = values.show_size(value) if name == "limit_request_body" else value
+            show = SHOWN.get(name)
+            shown[name] = value if show is None else show(value)
         return shown
 
 
@@ -258,6 +272,7 @@ READERS: dict[str, tuple[Callable[[object], Any], str]] = {
     "threads": (values.read_integer, values.INTEGER.expected),
     "limit_request_body": (or_none(values.read_size), values.SIZE.expected),
     "limit_concurrency": (values.read_integer, values.INTEGER.expected),
+    "request_timeout": (or_none(values.read_duration), values.DURATION.expected),
 }
 """What reads each field of a Mount, and what it expects."""
 
@@ -267,6 +282,12 @@ DEFAULTS: dict[str, Any] = {
     "threads": 0,
     "limit_request_body": None,
     "limit_concurrency": 0,
+    "request_timeout": None,
+}
+
+SHOWN: dict[str, Callable[[Any], object]] = {
+    "limit_request_body": values.show_size,
+    "request_timeout": values.show_duration,
 }
 
 MOUNTS = values.Kind("a mount, as in /legacy=legacy.wsgi:app", "PATH=TARGET", read_mount, show_mount, "\n")

@@ -288,12 +288,21 @@ OPTIONS: tuple[Option, ...] = (
         "factory", values.SWITCH, False, "the target is called without arguments to get the application", "Application"
     ),
     Option(
+        "chdir",
+        values.FOLDER,
+        None,
+        "change to this directory before the application is loaded; relative paths are meant from there, except for "
+        "that of --config",
+        "Application",
+        flags=("--working-dir",),
+        default_text="the current directory",
+    ),
+    Option(
         "app_dir",
         values.FOLDER,
         None,
         "put first on the import path; gateway.toml and pyproject.toml are looked for there",
         "Application",
-        flags=("--chdir", "--working-dir"),
         default_text="the current directory",
     ),
     Option(
@@ -520,6 +529,22 @@ OPTIONS: tuple[Option, ...] = (
         flags=("-n", "--name", "--process-name"),
         placeholder="NAME",
         default_text="the target",
+    ),
+    Option(
+        "daemon",
+        values.SWITCH,
+        False,
+        "go into the background: the command returns when the first workers serve, or with the exit code if they can't",
+        "Processes",
+        flags=("-D",),
+    ),
+    Option(
+        "enable_stdio_inheritance",
+        values.SWITCH,
+        False,
+        "with --daemon, write on where output went before, in place of /dev/null",
+        "Processes",
+        flags=("-R",),
     ),
     Option(
         "pid",

@@ -6,6 +6,7 @@ options, so that cutting needs no list of its own; what a part needs in another 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -33,9 +34,15 @@ LISTENING = {"bind": ("bind",), "host": ("host", "port"), "uds": ("uds",), "fd":
 
 # With --reload: what has to be so,
 RELOAD_NEEDS = {"workers": 1, "preload": False}
-# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, and
-# may stop the event loop in a debugger for as long as it takes.
-RELOAD_DEFAULTS = {"graceful_timeout": 3.0, "lifespan_shutdown_timeout": 5.0, "timeout": 0.0}
+# and what is so unless something else was said. Who develops wants no stream or browser tab to hold up a reload, may
+# stop the event loop in a debugger for as long as it takes, and likes to see the requests.
+RELOAD_DEFAULTS = {
+    "graceful_timeout": 3.0,
+    "lifespan_shutdown_timeout": 5.0,
+    "timeout": 0.0,
+    "access_logfile": "-",
+    "access_log_format": "short",
+}
 
 
 class Source(NamedTuple):
@@ -72,6 +79,7 @@ class ApplicationSettings(NamedTuple):
     django_wsgi: tuple[str, ...]
     django_asgi: tuple[str, ...]
     factory: bool
+    chdir: str | None
     app_dir: str | None
     pythonpath: tuple[str, ...]
     root_path: str
@@ -109,6 +117,8 @@ class ProcessSettings(NamedTuple):
     initgroups: bool
     umask: int | None
     proc_name: str | None
+    daemon: bool
+    enable_stdio_inheritance: bool
     pid: str | None
     """A path."""
     health_bind: Address | None
@@ -381,7 +391,8 @@ class Config:
     @property
     def needs_master(self) -> bool:
         """Whether there is more to do than serving in one process for as long as it lasts."""
-        names = ("reload", "max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        limits = ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        names = ("control_socket", "reload", *limits)
         return bool(self._values["workers"] > 1 or any(self._values[name] for name in names))
 
     @property
@@ -513,6 +524,12 @@ class Config:
             )
         if values["interface"] != "auto":
             return (f"worker class {name}: has no effect beside --interface {values['interface']}",)
+        if values["mount"]:
+            # What runs one request at a time still does.
+            if name.lower() in ONE_AT_A_TIME and sources["threads"] is DEFAULT:
+                values["threads"], sources["threads"] = 1, Source(DEFAULT.rank, sources["worker_class"].text)
+                return (f"worker class {name}: taken as --threads 1",)
+            return (f"worker class {name}: has no effect on mounts, each of which has its own interface",)
         # As weak as a default, so that `replace` decides anew.
         source = Source(DEFAULT.rank, sources["worker_class"].text)
         values["interface"], sources["interface"] = interface, source
@@ -584,6 +601,9 @@ class Config:
             )
         if values["reload"] and not values["supervisor"]:
             raise ConfigError(f"{text('reload')}: is done by the master, and with --no-supervisor there is none")
+        for folder in values["reload_dir"] if values["reload"] else ():
+            if not os.path.isdir(folder):
+                raise ConfigError(f"{text('reload_dir')}: {folder} does not exist or is no directory")
         apps = [values["app"], *(mount.app for mount in values["mount"])]
         if values["reload"] and any(app is not None and not isinstance(app, str) for app in apps):
             raise ConfigError(
@@ -591,7 +611,17 @@ class Config:
                 ' as in gateway.run("main:app", reload=True)'
             )
         if not values["supervisor"]:
-            for name in ("pid", "health_bind", "control_socket", "drain_delay", "preload", "user", "group", "umask"):
+            for name in (
+                "pid",
+                "health_bind",
+                "control_socket",
+                "daemon",
+                "drain_delay",
+                "preload",
+                "user",
+                "group",
+                "umask",
+            ):
                 if values[name] not in (None, False, 0.0):
                     raise ConfigError(f"{text(name)}: is the master's, and with --no-supervisor there is none")
             for name in ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard"):
@@ -621,7 +651,6 @@ class Config:
                 f"{text('limit_request_field_size')}: one field may have {field} bytes but all of them only {whole};"
                 " raise --limit-request-fields-size too"
             )
-
 
     def _check_mounts(self) -> None:
         """What mounts ask of each other and of other options. Raises ConfigError."""

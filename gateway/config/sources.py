@@ -66,7 +66,7 @@ def gather(command_line: Given, environ: MutableMapping[str, str]) -> Config:
         load_env_files(*early["env_file"], environ)
         early = {**environment(environ), **command_line}
     arguments, named = gunicorn_arguments(early, environ)
-    file = read_file(early.get("config") or named, early.get("app_dir"))
+    file = read_file(early.get("config") or named, early.get("chdir"), early.get("app_dir"))
     if "gunicorn_cmd_args" not in early:
         arguments, _ = gunicorn_arguments(file.given, environ)
     if "env_file" in file.given and "env_file" not in early:
@@ -171,12 +171,12 @@ def platform(environ: Mapping[str, str]) -> Given:
     return {"port": (port, Source(RANK_PLATFORM, "environment variable PORT"))} if port else {}
 
 
-def read_file(config: tuple[Any, Source] | None, app_dir: tuple[Any, Source] | None) -> Translation:
-    """What the configuration file says: the one that `config` names, else the one found in `app_dir`.
+def read_file(config: tuple[Any, Source] | None, *folders: tuple[Any, Source] | None) -> Translation:
+    """What the configuration file says: the one that `config` names, else the one found in `folders`, one in the other.
 
     Raises ConfigError: it can't be read, is wrong, or has a key that is no option.
     """
-    folder = os.fspath(app_dir[0]) if app_dir is not None and app_dir[0] else ""
+    folder = os.path.join("", *(os.fspath(entry[0]) for entry in folders if entry is not None and entry[0]))
     if config is not None and config[0]:
         return read_named_file(os.fspath(config[0]), config[1].text, folder)
     result = Translation("", RANK_FILE)

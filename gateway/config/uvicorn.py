@@ -173,6 +173,8 @@ def take_access_log(into: Translation, value: Any) -> None:
     """Lines as uvicorn writes them, on standard output."""
     if value:
         into.options.update(access_logfile="-", access_log_format="short")
+    else:
+        into.options["access_logfile"] = None
 
 
 def take_ssl_version(into: Translation, value: Any) -> None:

@@ -31,13 +31,12 @@ from typing import Any, NamedTuple, NoReturn
 
 from gateway import log
 from gateway.config import settings, sources
-from gateway.config.uvicorn import differing, translate
+from gateway.config.uvicorn import KEYWORDS, Translation, differing, translate
 from gateway.errors import AppLoadError, BindError, ConfigError, GatewayError
 from gateway.server import server as engine
 from gateway.server.assembly import load_app
 from gateway.server.listener import open_listeners
 from gateway.server.worker import loop_factory
-from gateway.supervisor import master
 from gateway.tracebacks import describe_cause
 
 __all__ = ["Config", "Server", "run"]
@@ -57,8 +56,15 @@ LOGGING_CONFIG: dict[str, Any] = {"version": 1, "disable_existing_loggers": Fals
 class Config:
     """What to serve, and how. Raises gateway.errors.ConfigError: a value that an option can't have.
 
-    The parameters are attributes.
+    The parameters are attributes, and may be changed until the application is served.
     """
+
+    app: Any
+    uds: str | None
+    fd: int | None
+    reload: bool
+    log_config: Any
+    forwarded_allow_ips: list[str] | str | None
 
     def __init__(
         self,
@@ -116,28 +122,36 @@ class Config:
         h11_max_incomplete_event_size: int | None = None,
         reset_contextvars: bool = False,
     ) -> None:
-        values = {name: value for name, value in locals().items() if name not in ("self", "app")}
-        self.__dict__.update(values, app=app)
-        if workers is None and "WEB_CONCURRENCY" in os.environ:
-            values["workers"] = int(os.environ["WEB_CONCURRENCY"])
-        self.workers: int = values["workers"] or 1
-        if forwarded_allow_ips is None and "FORWARDED_ALLOW_IPS" in os.environ:
-            values["forwarded_allow_ips"] = os.environ["FORWARDED_ALLOW_IPS"]
-        if uds is not None or fd is not None:
-            values.update(host="127.0.0.1", port=8000, fd=None if uds is not None else fd)
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+        self.workers = int(os.environ.get("WEB_CONCURRENCY", "1")) if workers is None else workers or 1
+        if forwarded_allow_ips is None:
+            self.forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS")
+        self.app_dir: str | None = None
+        """Of `run` alone."""
+        self.loaded = False
+        self.loaded_app: Any = None
+        """The application, from `load` on; another one may take its place until it is served."""
+        self._loaded: Any = None
+        for text in self._translate().warnings:
+            warnings.warn(text, stacklevel=2)
+        sources.apply_environment(self.options, os.environ)
+
+    @property
+    def options(self) -> settings.Config:
+        """The same for gateway, as the attributes are now. Raises ConfigError."""
+        return settings.Config(self.app, **self._translate().options)
+
+    def _translate(self) -> Translation:
+        values = {name: getattr(self, name) for name in KEYWORDS}
+        if self.uds is not None or self.fd is not None:
+            # As if they were not given. Of these two, too, uvicorn takes one.
+            values.update(host="127.0.0.1", port=8000, fd=None if self.uds is not None else self.fd)
         if not self.should_reload:
             for name in ("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"):
                 del values[name]
-        if log_config is LOGGING_CONFIG:
+        if self.log_config is LOGGING_CONFIG:
             del values["log_config"]
-        translation = translate(differing(values), "Config")
-        for text in translation.warnings:
-            warnings.warn(text, stacklevel=2)
-        self.options = settings.Config(app, **translation.options)
-        """The same for gateway."""
-        sources.apply_environment(self.options, os.environ)
-        self.loaded = False
-        self.loaded_app: Any = None
+        return translate(differing(values), "Config")
 
     @property
     def is_ssl(self) -> bool:
@@ -147,32 +161,36 @@ class Config:
     @property
     def should_reload(self) -> bool:
         """Whether changes have the application loaded anew."""
-        values = vars(self)
-        return isinstance(values["app"], str) and bool(values["reload"])
+        return isinstance(self.app, str) and bool(self.reload)
 
     @property
     def use_subprocess(self) -> bool:
         """Whether `run` starts other processes."""
-        return bool(vars(self)["reload"] or self.workers > 1)
+        return bool(self.reload or self.workers > 1)
 
     def load(self) -> None:
         """Load the application. Raises what importing it raises; exits where there is no such application."""
         try:
-            self.loaded_app = load_app(None, self.options)
+            self._loaded = load_app(None, self.options)
         except AppLoadError as error:
             if error.show_traceback and error.__cause__ is not None:
                 raise error.__cause__ from None
             fail(error)
+        self.loaded_app = self._loaded.app
         self.loaded = True
 
-    load_app = load
+    def load_app(self) -> Any:
+        """The application, loaded."""
+        self.load()
+        return self.loaded_app
+
+    def application(self) -> Any:
+        """What to serve: the application that was loaded, or that has taken its place."""
+        return self._loaded if self._loaded is not None and self.loaded_app is self._loaded.app else self.loaded_app
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop; None for asyncio's default."""
         return loop_factory(self.options.asgi.loop)
-
-    def setup_event_loop(self) -> None:
-        """Does nothing; `get_loop_factory` says which loop to make."""
 
     def bind_socket(self) -> socket.socket:
         """A socket at the address of the configuration, which other processes may inherit; exits without one."""
@@ -222,8 +240,12 @@ class Server:
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
         self._should_exit = value
-        if value:
-            self._call(self._exit.set)
+        if value and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._exit.set)
+            if self._engine is not None and not self.started:
+                # An application may take long to start.
+                self._engine.ask_shutdown()
 
     @property
     def force_exit(self) -> bool:
@@ -249,11 +271,16 @@ class Server:
         is stopped the signal is raised again, for whoever had it before.
         """
         with self.capture_signals():
-            await self.startup(sockets)
-            if not self.should_exit:
-                await self.main_loop()
-            if self.started:
-                await self.shutdown(sockets)
+            try:
+                await self.startup(sockets)
+                if not self.should_exit:
+                    await self.main_loop()
+            except asyncio.CancelledError:
+                self.force_exit = True
+                raise
+            finally:
+                if self.started:
+                    await self.shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the application, start it, and accept connections. Exits where that fails, as uvicorn does."""
@@ -262,11 +289,13 @@ class Server:
             config.load()
         self._loop = asyncio.get_running_loop()
         options = config.options if sockets is None else without_address(config.options)
-        if vars(config)["log_config"] is not None:
+        if config.log_config is not None:
             self._loggers = log.configure(options.log)
-        self._engine = engine.Server(config.loaded_app, options, sockets=sockets or (), loggers=self._loggers)
+        self._engine = engine.Server(config.application(), options, sockets=sockets or (), loggers=self._loggers)
         try:
             await self._engine.start()
+        except engine.Stopped:
+            return
         except (AppLoadError, BindError) as error:
             fail(error)
         self.servers = [Listening((listener.sock,)) for listener in self._engine.listeners]
@@ -336,12 +365,6 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._exit.wait()
-
-    def _call(self, function: Callable[[], object]) -> None:
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(function)
 
 
 def without_address(options: settings.Config) -> settings.Config:
@@ -420,8 +443,7 @@ def run(
     values = {name: value for name, value in locals().items() if name not in ("app", "app_dir")}
     try:
         config = Config(app, **values)
-        if app_dir is not None:
-            config.options = config.options.replace(app_dir=app_dir)
+        config.app_dir = app_dir
     except ConfigError as error:
         fail(error)
     if reload and not config.should_reload:
@@ -432,6 +454,8 @@ def run(
         with contextlib.suppress(KeyboardInterrupt):
             Server(config).run()
         return
+    from gateway.supervisor import master
+
     try:
         master.run(config.options)
     except GatewayError as error:

@@ -32,7 +32,7 @@ SHOWN = 20
 
 
 class InFlight:
-    """The requests of one server. `limit` is seconds, 0 for none.
+    """The requests of one server. `limited`: some of them may only take so long.
 
     `pool` runs those of WSGI applications, None where there are none; `handlers` those of ASGI applications.
     """
@@ -43,14 +43,14 @@ class InFlight:
         pool: Any,
         handlers: Sequence[Any],
         loop: asyncio.AbstractEventLoop,
-        limit: float,
+        limited: bool,
         log: Logger,
     ) -> None:
         self.acceptor = acceptor
         self.pool = pool
         self.handlers = handlers
         self.loop = loop
-        self.limit = limit
+        self.limited = limited
         self.log = log
         self._stack_at = 0.0
         # Coroutines that were cancelled: when, what for.
@@ -71,9 +71,10 @@ class InFlight:
         # What has no task is for a thread.
         waits = self.pool is not None and not hasattr(responder, "task") and self.pool.number_of(responder) is None
         self.log.error(
-            "Request timeout: %s has taken longer than %g s (--request-timeout, pid:%d)%s; %s%s",
+            "Request timeout: %s has taken longer than %g s (%s, pid:%d)%s; %s%s",
             what,
-            self.limit,
+            stream.time_limit(),
+            "--request-timeout" if stream.mount is None else f"request_timeout of {stream.mount.name}",
             os.getpid(),
             ", waiting for a thread" if waits and self.pool.busy >= self.pool.size > 0 else "",
             "its response had begun, so the connection is closed" if stream.head_sent else "answered with 504",
@@ -84,10 +85,10 @@ class InFlight:
 
     def tick(self, now: float) -> None:
         """On the loop, now and then: look after what has not heard that its time is over."""
-        if not self.limit:
+        if not self.limited:
             return
         if self.pool is not None:
-            for lost in self.pool.look_for_lost(now, self.limit):
+            for lost in self.pool.look_for_lost(now):
                 self._tell_lost(lost)
         for driver, (since, what) in tuple(self._cancelled.items()):
             task = driver.task

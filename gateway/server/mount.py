@@ -103,6 +103,7 @@ class Applications:
                     websockets=asgi_side(loaded) is not None,
                     request_body=body if mount.limit_request_body is None else mount.limit_request_body,
                     concurrency=mount.limit_concurrency,
+                    timeout=self._time_limit(mount),
                 )
                 for (mount, loaded), handler in zip(self.places, handlers, strict=True)
                 if mount is not None
@@ -120,6 +121,15 @@ class Applications:
         handler = make(app, loop, self.log, state, loaded.kind == "asgi2")
         self.on_loop.append(handler)
         return handler
+
+    def _time_limit(self, mount: Mount | None) -> float:
+        own = None if mount is None else mount.request_timeout
+        limit: float = self.config.request_timeout if own is None else own
+        return limit
+
+    def limits_time(self) -> bool:
+        """Whether there is an application whose requests may only take so long."""
+        return any(self._time_limit(mount) for mount, _ in self.places)
 
     def describe(self) -> str:
         """What they speak, for people."""
@@ -171,7 +181,8 @@ def make_split_handler(backend: Backend, split: Split, wsgi: Any, asgi: Any) -> 
             head = stream.head
             host = head.host.decode("latin-1") if head.host else ""
             # Behind WSGI, Django takes content whose length is not known in advance for none.
-            on_loop = stream.request_length < 0 or asynchronous(head.raw_path, stream.root_path, host)
+            root = stream.root_path if stream.mount is None else stream.received_root
+            on_loop = stream.request_length < 0 or asynchronous(head.raw_path, root, host)
             return (asgi if on_loop else wsgi).open(stream)
 
         def open_websocket(self, stream: Any) -> Any:

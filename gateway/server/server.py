@@ -356,8 +356,9 @@ class Server:
             poller=self.poller,
             log=self.log,
         )
-        on_loop = applications.on_loop
-        self._inflight = InFlight(self.acceptor, self.pool, on_loop, loop, config.request_timeout, self.log)
+        self._inflight = InFlight(
+            self.acceptor, self.pool, applications.on_loop, loop, applications.limits_time(), self.log
+        )
         self.service.overdue = self._inflight.overdue
         if self.share is not None:
             self.share.connections = lambda: self.service.connections
@@ -447,6 +448,8 @@ class Server:
                 self.share.leave()
             else:
                 self.share.show()
+                for listener in self.listeners:
+                    listener.look()
         assert self._loop is not None
         self._timer = self._loop.call_later(TICK, self._tick)
 

@@ -70,6 +70,7 @@ class ThreadPool:
         self._worn = worn
         self._work: Any = backend.module("kernels.queue").WorkQueue(threads, limit)
         self.executor: Any = backend.module("wsgi.executor").ThreadExecutor(self._work, self._wake, log)
+        self._lane_class: Any = backend.module("wsgi.executor").Lane
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._switch_interval = switch_interval
@@ -118,8 +119,12 @@ class ThreadPool:
 
     def running(self) -> list[tuple[int, Any]]:
         """The number of each thread that runs a task, and the task."""
-        numbered = ((number, self._work.running(number)) for number in range(self.size))
+        numbered = ((number, self._task_of(number)) for number in range(self.size))
         return [(number, task) for number, task in numbered if task is not None]
+
+    def _task_of(self, number: int) -> Any:
+        task = self._work.running(number)
+        return task.task_of(self._threads[number].ident) if isinstance(task, self._lane_class) else task
 
     def number_of(self, task: Any) -> int | None:
         """The number of the thread that runs `task`, or None."""
@@ -129,17 +134,22 @@ class ThreadPool:
         """What that thread does, as lines of a traceback."""
         return thread_stack(self._threads[number].ident)
 
-    def look_for_lost(self, now: float, limit: float) -> list[LostThread]:
+    def look_for_lost(self, now: float) -> list[LostThread]:
         """Replace the threads that run a task whose response was taken back, or is out, and whose request has had its
-        time of `limit` seconds; `now` is monotonic. Returns them.
+        time; `now` is monotonic. Returns them.
         """
         found = []
         for number, task in self.running():
             age = now - task.since
-            if task.stream is not None or age < limit + LOST_TIME or self.lost >= MOST_LOST * self.size:
+            if not task.time_limit or task.stream is not None or age < task.time_limit + LOST_TIME:
+                continue
+            if self.lost >= MOST_LOST * self.size:
                 continue
             thread = self._threads[number]
             stack = self.stack(number)
+            lane = self._work.running(number)
+            if isinstance(lane, self._lane_class) and not lane.give_up(thread.ident, task):
+                continue
             if not self._work.replace(number):
                 continue
             self.lost += 1
@@ -222,7 +232,7 @@ class NoThreads:
         """Nothing."""
         return ""
 
-    def look_for_lost(self, now: float, limit: float) -> list[LostThread]:
+    def look_for_lost(self, now: float) -> list[LostThread]:
         """Nothing can be lost."""
         return []
 

@@ -20,8 +20,14 @@ from .stacks import thread_stack
 INTERVAL = 0.25
 """Seconds between two looks, and between two signs of life."""
 
+DEBUGGER = os.sep + "bdb.py"
+"""In a stack: a debugger waits for its user."""
+
 REPORT_INTERVAL = 10.0
 """Seconds from one stack in the log to the next."""
+
+JOIN_TIME = 1.0
+"""Seconds for the thread to end."""
 
 HELD_TIME = 1.5
 """Seconds without a turn for this thread that are worth a line; less than the master takes to notice."""
@@ -65,6 +71,9 @@ class LoopWatch:
     def stop(self) -> None:
         """End. May be called more than once, and before `start`."""
         self._end.set()
+        if self._thread.is_alive():
+            # It is at most in the middle of a line of the log.
+            self._thread.join(JOIN_TIME)
 
     def _watch(self) -> None:
         looked = awake = time.monotonic()
@@ -111,6 +120,10 @@ class LoopWatch:
         stack = thread_stack(self._ident)
         if self._turned != turned:
             # It has just gone on: this is the stack of something else.
+            return
+        if DEBUGGER in stack:
+            # Who sits there knows.
+            self._told = False
             return
         self.log.error(
             "Event loop blocked for %.1f s (pid:%d) by %s. No other request goes on meanwhile: let it await, or run it "

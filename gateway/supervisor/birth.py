@@ -54,6 +54,8 @@ def become_worker(
         arbiter.cfg = HookSettings(generation.config)
 
         def begin() -> None:
+            if generation.config.chdir is not None:
+                os.chdir(generation.config.chdir)
             if stacks is not None:
                 faulthandler.register(signal.SIGUSR2, stacks)
             call(generation.config.hooks, "post_fork", arbiter, hook_worker)
@@ -71,6 +73,7 @@ def become_worker(
             hook_worker,
             generation.failure,
         )
+        worker.silent = master.detached is not None and not master.detached.keeps_output
         code = worker.run(begin)
     except Terminated:
         code = EXIT_OK
@@ -90,6 +93,8 @@ def let_go(master: Master, generation: Generation | None = None) -> None:
         master.health.leave()
     if master.control is not None:
         master.control.leave()
+    if master.detached is not None:
+        master.detached.leave()
     master.succession.leave()
     if master.development is not None:
         master.development.leave()

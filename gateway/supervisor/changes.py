@@ -51,9 +51,10 @@ Stamp = tuple[int, int, int]
 class Selection:
     """The files that count.
 
-    `folders` are those watched with all below them. Of the files there, those count that match an include and no
-    exclude, and are in no folder that matches one; an include that is the plain name of a file is stronger than
-    excludes. What includes name elsewhere, and `files`, counts as well.
+    `folders` are those watched with all below them, by their paths without links, as the kernel tells them. Of the
+    files there, those count that match an include and no exclude, and are in no folder that matches one; an include
+    that is the plain name of a file is stronger than excludes. What includes name elsewhere, and `files`, counts as
+    well.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Selection:
         self.patterns = tuple(name for name in includes if os.sep in name and not os.path.isdir(name))
         more = [name for name in includes if os.path.isdir(name)]
         self.folders = outermost([*folders, *more])
-        self._excluded_folders = frozenset(os.path.abspath(name) for name in excludes if os.path.isdir(name))
+        self._excluded_folders = frozenset(os.path.realpath(name) for name in excludes if os.path.isdir(name))
         # A plain name is that of every such folder, wherever it is.
         excludes = [name for name in excludes if os.sep not in name or not os.path.isdir(name)]
         # What was asked for is not overruled by what is so by itself.
@@ -79,7 +80,7 @@ class Selection:
     @classmethod
     def of(cls, settings: DevelopmentSettings) -> Selection:
         """What the options say."""
-        home = os.path.abspath(settings.app_dir or os.curdir)
+        home = os.path.realpath(settings.app_dir or os.curdir)
         files = [*settings.env_file, os.path.join(home, "gateway.toml"), os.path.join(home, "pyproject.toml")]
         if settings.config is not None and not settings.config.startswith("python:"):
             files.append(settings.config.removeprefix("file:"))
@@ -134,7 +135,7 @@ class Selection:
 
     def elsewhere(self, more: Iterable[str] = ()) -> set[str]:
         """The files to look at one by one: those named, and of `more` those that are not in the folders anyway."""
-        found = {os.path.abspath(path) for pattern in self.patterns for path in glob.glob(pattern, recursive=True)}
+        found = {os.path.realpath(path) for pattern in self.patterns for path in glob.glob(pattern, recursive=True)}
         found.update(map(os.path.abspath, self.exact), self.files, more)
         return {path for path in found if not self.counts(path)}
 
@@ -156,7 +157,7 @@ class Patterns:
 
 def outermost(folders: Sequence[str]) -> tuple[str, ...]:
     """`folders` without those that are in another one."""
-    found = {os.path.abspath(folder) for folder in folders}
+    found = {os.path.realpath(folder) for folder in folders}
     return tuple(
         sorted(
             folder

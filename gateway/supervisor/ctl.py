@@ -148,8 +148,8 @@ def counts(status: dict[str, Any]) -> str:
 def worker_row(worker: dict[str, Any]) -> list[str]:
     """A worker's line of the table."""
     state = worker["state"]
-    if state == "blocked":
-        state = f"blocked {duration(worker['silence'])}"
+    if worker["silence"]:
+        state = f"{state} {duration(worker['silence'])}"
     threads = "" if not worker["threads"] else f"{worker['busy']}/{worker['threads']}"
     cells = (worker["queued"] if worker["threads"] else "", size(worker["memory"]))
     flight = worker["in_flight"]

@@ -36,6 +36,7 @@ from .backoff import Backoff
 from .child import BOOTING, LEAVING, QUICK, READY, Child
 from .control import Control
 from .crew import Crew
+from .daemon import Detached
 from .development import Development
 from .health import Health, State
 from .hooks import Arbiter, call
@@ -66,17 +67,26 @@ Reread = Callable[[], tuple[Config, dict[str, str]]]
 class Master:
     """The process that looks after the workers.
 
-    `reread`, when given, reads the configuration anew for a reload. `environ` is the environment that the process was
-    started with.
+    `reread`, when given, reads the configuration anew for a reload. `environ` and `folder` are the environment and the
+    working directory that the program was started with; `detached` is told when it serves, in the background.
     """
 
-    def __init__(self, config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reread: Reread | None = None,
+        environ: Mapping[str, str] = os.environ,
+        folder: str | None = None,
+        detached: Detached | None = None,
+    ) -> None:
         # As a new program is to find it.
         self.environ = {name: value for name, value in environ.items() if name not in (VARIABLE, "WATCHDOG_PID")}
         # What the workers would find out one after the other.
         loop_factory(config.asgi.loop)
         self.config = config
         self.reread = reread
+        self.folder = folder
+        self.detached = detached
         self.identity = Identity.of(config.processes)
         self.logs = Logs(config.log, self.identity)
         self.log = self.logs.loggers.error
@@ -254,8 +264,8 @@ class Master:
             times.append(self.stop_at)
         if self.stopping and self.booting_until > now:
             times.append(self.booting_until)
-        if self.development is not None and self.development.wait_until > now:
-            times.append(self.development.wait_until)
+        if self.development is not None and (moment := self.development.next_look(now)) is not None:
+            times.append(moment)
         if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
             times.append(deadline)
         if self.notifier.watchdog_interval:
@@ -311,6 +321,7 @@ class Master:
                 self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
             self.notifier.ready(self.state().reason)
             self.succession.take_over()
+            self._go_silent()
             return
         self.reloads += 1
         previous.sockets.close(coming.sockets)
@@ -321,6 +332,16 @@ class Master:
         for child in self.children.values():
             if child.generation is not coming and child.state in (BOOTING, READY):
                 child.retire()
+
+    def _go_silent(self) -> None:
+        """In the background, the process that was started has nothing to wait for any more (--daemon)."""
+        if self.detached is None:
+            return
+        if self.logs.settings.error_logfile == "-" and not self.detached.keeps_output:
+            self.log.warning("In the background (pid:%d), where nothing is logged without --error-logfile", os.getpid())
+        else:
+            self.log.info("In the background (pid:%d)", os.getpid())
+        self.detached.ready()
 
     def leave_to_successor(self) -> None:
         """Another program has the sockets: end, without a word to clients or systemd."""
@@ -490,14 +511,20 @@ class Master:
                 child.retire(None if child.state == READY else QUICK)
 
 
-def run(config: Config, reread: Reread | None = None, environ: Mapping[str, str] = os.environ) -> int:
+def run(
+    config: Config,
+    reread: Reread | None = None,
+    environ: Mapping[str, str] = os.environ,
+    folder: str | None = None,
+    detached: Detached | None = None,
+) -> int:
     """Serve with a master and its workers until a signal says stop. Returns the exit code.
 
     Raises ConfigError, BindError and AppLoadError; and SystemExit in each worker, where it ends.
     """
     if not hasattr(os, "fork"):
         raise ConfigError("workers: this platform can't fork, so there is one process; say --workers 1")
-    master = Master(config, reread, environ)
+    master = Master(config, reread, environ, folder, detached)
     try:
         return master.run()
     except WorkerProcess as end:

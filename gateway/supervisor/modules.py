@@ -10,7 +10,7 @@ from .changes import Selection, Stamp, stamp_of
 
 PACKAGE = __name__.partition(".")[0]
 
-LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 """Where Python's own modules are."""
 
 FOREIGN = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -28,7 +28,7 @@ def forget(selection: Selection) -> None:
             del sys.modules[name]
     for path in list(sys.path_importer_cache):
         # What was in a folder when it was last looked at.
-        if selection.folder_of(os.path.join(path, "x")) is not None:
+        if selection.folder_of(os.path.join(os.path.realpath(path), "x")) is not None:
             del sys.path_importer_cache[path]
 
 
@@ -63,7 +63,7 @@ def files_in(error: BaseException) -> dict[str, Stamp | None]:
             found.add(trace.tb_frame.f_code.co_filename)
             trace = trace.tb_next
         current = current.__cause__ or current.__context__
-    return stamps_of(path for path in found if os.path.isabs(path))
+    return stamps_of(os.path.realpath(path) for path in found if os.path.isabs(path))
 
 
 def stamps_of(paths: Iterable[str]) -> dict[str, Stamp | None]:
@@ -79,4 +79,4 @@ def is_edited(path: str) -> bool:
 def file_of(module: object) -> str | None:
     """The source file of a module, or None where there is none."""
     path = getattr(module, "__file__", None)
-    return path if isinstance(path, str) and path.endswith(".py") else None
+    return os.path.realpath(path) if isinstance(path, str) and path.endswith(".py") else None

@@ -63,7 +63,7 @@ class Handover(NamedTuple):
 
 
 class Upgrade:
-    """The new program, seen from the old one. `prepare`, if given, is called in its process.
+    """The new program, seen from the old one. `prepare`, if given, is called in its process, `folder` where it starts.
 
     Raises OSError: it can't be started, and SubprocessError: `prepare` has failed.
     """
@@ -74,6 +74,7 @@ class Upgrade:
         environ: Mapping[str, str],
         seconds: float,
         prepare: Callable[[], object] | None = None,
+        folder: str | None = None,
     ) -> None:
         self.channel, theirs = Channel.pair()
         numbers = [number for group in sockets.values() for number in group]
@@ -83,6 +84,7 @@ class Upgrade:
             process = subprocess.Popen(
                 command(),
                 env={**environ, VARIABLE: json.dumps(told)},
+                cwd=folder,
                 pass_fds=[theirs.fileno(), *numbers],
                 # As risky as every hook in a master that has threads; ours has none.
                 preexec_fn=prepare,  # noqa: PLW1509
@@ -139,7 +141,7 @@ class Succession:
         try:
             limit = master.config.processes.timeout_boot
             prepare = self._prepare if "pre_exec" in master.config.hooks else None
-            self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0, prepare)
+            self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0, prepare, master.folder)
         except OSError as error:
             self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
             return

@@ -75,6 +75,11 @@ class Watching:
         self._since = 0.0
         self._notice_at = 0.0
 
+    @property
+    def shown(self) -> str:
+        """A word for the state of a worker that gives no answer."""
+        return {HELD: "GIL held", DEAD: "stopped"}.get(self._state, "blocked")
+
     def look(self, silence: Silence, now: float) -> str:
         """See to it that the log tells of a silence. Returns why the worker has to be ended, empty if it need not."""
         if now - self._looked >= ASLEEP:

@@ -31,6 +31,7 @@ from gateway.tracebacks import describe_cause
 
 from .changes import MESSAGE_FILES, Selection, Stamp
 from .channel import Channel, cut, fit
+from .daemon import silence
 from .failure import Failure, FailurePage
 from .hooks import Arbiter, call
 from .modules import LoadedFiles, files_in, forget
@@ -82,6 +83,8 @@ class Worker:
         self.hook_worker = hook_worker
         self.channel = channel
         self.ready = False
+        self.silent = False
+        """Its output goes nowhere once it is ready (--daemon)."""
         self.server: Server | None = None
         self.loaded: LoadedFiles | None = None
         self._given_loggers = loggers
@@ -155,6 +158,8 @@ class Worker:
             await server.wait_started()
             self.hook_worker.booted = True
             self.ready = self.channel.send(ready=server.describe())
+            if self.silent:
+                silence()
             self._tell_files(loop)
         finally:
             # What made the start fail comes from here as well.

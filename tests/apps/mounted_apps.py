@@ -146,6 +146,9 @@ limited = Mounts(
         Mount("/few", blocking, limit_concurrency=1),
         Mount("/small", blocking, limit_request_body=10),
         Mount("/any", blocking, limit_request_body=0),
+        Mount("/quick", blocking, threads=1, request_timeout="500ms"),
+        Mount("/quick/one", one, request_timeout="500ms"),
+        Mount("/patient", blocking, request_timeout=0),
         Mount("/", blocking),
     ]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from .chromium import Browser
-from .harness import WAIT, Server, ServerFailed, environment, request, run_gateway
+from .harness import WAIT, Client, Server, ServerFailed, environment, request, run_gateway
 from .load import Load
 from .wsclient import SERVICE_RESTART, connect
 
@@ -209,7 +210,10 @@ def test_streams_and_websockets_do_not_hold_it_up(folder: Path) -> None:
 def test_a_request_that_never_ends_does_not_hold_it_up(folder: Path) -> None:
     """The event loop does not turn any more: nobody hears that the next one comes."""
     write_app(folder, before="import os", within="    os.write(2, b'stuck\\n')\n    while True: pass")
-    with start(folder, "--graceful-timeout=0.5", "--lifespan-shutdown-timeout=0.5") as server, server.connect() as client:
+    with (
+        start(folder, "--graceful-timeout=0.5", "--lifespan-shutdown-timeout=0.5") as server,
+        server.connect() as client,
+    ):
         client.send(request("GET", "/"))
         server.wait_for_line("^stuck$")
         write_app(folder, "two")
@@ -428,7 +432,9 @@ def test_a_changed_configuration_is_read(folder: Path) -> None:
         assert server.get("/").get("x-new") == "again"
 
 
-@pytest.mark.parametrize("hook", ["pre_fork(server, worker)", "post_fork(server, worker)", "post_worker_init(worker)", "on_reload(server)"])
+@pytest.mark.parametrize(
+    "hook", ["pre_fork(server, worker)", "post_fork(server, worker)", "post_worker_init(worker)", "on_reload(server)"]
+)
 def test_a_broken_hook_is_shown(folder: Path, hook: str) -> None:
     save(folder / "gunicorn.conf.py", "threads = 2\n")
     with start(folder, "--config=gunicorn.conf.py") as server:
@@ -561,6 +567,61 @@ def test_who_does_not_watch_any_more_is_missed(folder: Path) -> None:
         server.signal(signal.SIGHUP)
         server.wait_for_line("Reload complete")
         assert server.get("/").body == b"two"
+
+
+def test_requests_are_shown(folder: Path) -> None:
+    command = [sys.executable, "-m", "gateway", "served:app", "--reload", "--bind=127.0.0.1:0", "--access-log-flush=0"]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        found = (re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line) for line in process.stderr)
+        port = int(next(filter(None, found))[1])
+        with Client(("127.0.0.1", port)) as client:
+            client.send(request("GET", "/x"))
+            assert client.response().status == 200
+        assert re.fullmatch(r'127\.0\.0\.1:\d+ - "GET /x HTTP/1\.1" 200\n', process.stdout.readline())
+    finally:
+        process.terminate()
+        process.communicate(timeout=WAIT)
+
+
+def test_a_debugger_is_given_its_time(folder: Path) -> None:
+    """On the terminal that the server was started at, while the event loop stands still."""
+    import pty
+
+    write_app(folder, "=b'%d' % number", within="    number = 41\n    breakpoint()")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gateway", "served:app", "--reload", "--bind=127.0.0.1:0"]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment({"TERM": "dumb"}), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    output = b""
+
+    def read(pattern: bytes, seconds: float = WAIT) -> re.Match[bytes] | None:
+        nonlocal output
+        end = time.monotonic() + seconds
+        while not (found := re.search(pattern, output)) and (left := end - time.monotonic()) > 0:
+            if select.select([ours], [], [], left)[0]:
+                output += os.read(ours, 4096)
+        return found
+
+    try:
+        found = read(rb"Listening at: http://127\.0\.0\.1:(\d+)\b")
+        assert found, output
+        with Client(("127.0.0.1", int(found[1]))) as client:
+            client.send(request("GET", "/"))
+            assert read(rb"\(Pdb\)"), output
+            assert not read(rb"blocked", 1.5), output
+            os.write(ours, b"number += 2\n")
+            os.write(ours, b"continue\n")
+            assert client.response().body == b"43"
+    finally:
+        process.kill()
+        process.wait(WAIT)
+        os.close(ours)
 
 
 def test_from_a_program(folder: Path) -> None:

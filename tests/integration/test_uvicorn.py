@@ -140,6 +140,42 @@ def test_exit_before_the_start_ends_it_at_once() -> None:
     run(server.serve)
 
 
+def test_cancelling_it_stops_at_once() -> None:
+    async def main() -> None:
+        server = make()
+        serving = asyncio.create_task(server.serve())
+        await until(lambda: server.started)
+        port = port_of(server)
+        with Client(("127.0.0.1", port)) as client:
+            client.send(request("GET", "/slow"))
+            await until(lambda: server._engine is not None and server._engine.service.requests)
+            serving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await serving
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(get, port)
+
+    run(main)
+
+
+def test_exit_while_the_application_starts() -> None:
+    begun = threading.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await asyncio.sleep(600)
+
+    async def main() -> None:
+        server = make(slow)
+        serving = asyncio.create_task(server.serve())
+        await until(begun.is_set)
+        server.should_exit = True
+        await serving
+        assert not server.started
+
+    run(main)
+
+
 def test_sockets_of_the_callers() -> None:
     async def main() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
@@ -218,13 +254,37 @@ def test_configuration() -> None:
     assert (config.app, config.host, config.port, config.workers) == (app, "127.0.0.1", 0, 2)
     assert (config.use_subprocess, config.should_reload, config.is_ssl, config.loaded) == (True, False, False, False)
     config.load()
-    assert config.loaded and config.loaded_app.app is app
+    assert config.loaded and config.loaded_app is app
     with config.bind_socket() as sock:
         assert sock.get_inheritable() and sock.getsockname()[1] > 0
     assert uvicorn.Config(app, uds="/run/x.sock", port=9).options.listen.addresses[0].path == "/run/x.sock"
     with pytest.warns(UserWarning, match="http='h11' has no effect") as caught:
         uvicorn.Config(app, http="h11")
     assert caught[0].filename == __file__
+
+
+def test_what_is_changed_before_it_serves_counts() -> None:
+    async def wrapper(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"wrapped"})
+
+    async def main() -> None:
+        config = uvicorn.Config(app, port=1)
+        config.port = 0  # type: ignore[attr-defined]
+        config.load()
+        assert config.loaded_app is app
+        config.loaded_app = wrapper
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        await until(lambda: server.started)
+        assert await asyncio.to_thread(get, port_of(server)) == "wrapped"
+        server.should_exit = True
+        await serving
+
+    run(main)
 
 
 def test_variables_that_uvicorn_knows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,6 +533,37 @@ def test_fastapis_launch(tmp_path: Path) -> None:
     with Program(tmp_path, text, prelude=INSTEAD) as server:
         assert server.facts("/") == {"answer": "v1"}
         assert "log_config has no effect" in server.log
+        assert server.terminate() == 0
+
+
+def test_fastapis_command(tmp_path: Path) -> None:
+    """`fastapi dev`, which imports the application itself before it has it served."""
+    pytest.importorskip("fastapi_cli")
+    pytest.importorskip("uvicorn")
+    application = """
+    from fastapi import FastAPI
+
+    api = FastAPI()
+
+    @api.get("/")
+    def read() -> dict[str, str]:
+        return {"answer": "v1"}
+    """
+    (tmp_path / "served.py").write_text(textwrap.dedent(application))
+    text = """
+    import gateway.integrations.uvicorn
+    import uvicorn
+    from fastapi_cli.cli import main
+
+    uvicorn.run = gateway.integrations.uvicorn.run
+    main()
+    """
+    with Program(tmp_path, text, "dev", "served.py", "--port", "0", prelude="") as server:
+        server.wait_for_line("Started reloader process")
+        assert server.facts("/") == {"answer": "v1"}
+        save(tmp_path / "served.py", textwrap.dedent(application).replace("v1", "v2"))
+        reloaded(server)
+        assert server.facts("/") == {"answer": "v2"}
         assert server.terminate() == 0
 
 

@@ -41,7 +41,7 @@ FAULTS = {
         "self.enter(IDLE)\n        self.set_deadline(self.timeouts.keep_alive * 2)",
     ),
     "request_never_overdue": ("http1/connection.py", "stream.due = now + limit", "stream.due = now + 90 * limit"),
-    "events_not_ended": ("http/stream.py", "self.leaving = True", "pass"),
+    "events_not_ended": ("http1/connection.py", "not stream.peer_closed and has_no_end(stream)", "False"),
     "disconnect_not_told": ("asgi/cycle.py", 'if stream.disconnected or stream.response_complete:\n            return {"type": "http.disconnect"}', 'if stream.disconnected:\n            return {"type": "http.disconnect"}'),
     "wsgi_parts_not_joined": ("wsgi/call.py", "        if count > 1:", "        if count > 1000:"),
     "wsgi_not_closed": ("wsgi/call.py", "                if close is not None:", "                if self.sent > 5:"),

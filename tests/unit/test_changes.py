@@ -112,6 +112,17 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     assert [entry.name for entry in Selection([str(tmp_path)]).walk()] == ["a.py"]
 
 
+def test_a_watched_folder_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.py").touch()
+    (tmp_path / "link").symlink_to("real")
+    selection = Selection([str(tmp_path / "link")])
+    real = str(tmp_path / "real" / "a.py")
+    assert [entry.path for entry in selection.walk()] == [real]
+    assert selection.counts(real)
+    assert selection.elsewhere([real]) == set()
+
+
 def test_files_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project, other = tmp_path / "project", tmp_path / "other"
     for path in (project / "a.py", project / "b.yml", other / "a.yml", other / "x" / "b.yml", other / "lib.py"):

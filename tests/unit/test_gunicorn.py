@@ -222,7 +222,7 @@ def test_what_has_no_effect_is_named_once(line, name, reason):
     "line",
     [
         "spew = False",
-        "daemon = 0",
+        "permit_obsolete_folding = 0",
         "reload_engine = 'auto'",
         "control_socket_disable = True",
         "statsd_prefix = ''",
@@ -297,12 +297,10 @@ def test_tls_settings_wait_for_a_certificate_from_elsewhere(folder):
     assert config.warnings == ()
 
 
-def test_chdir_is_where_to_import_from():
-    if gunicorn.option_for("chdir").name != "app_dir":
-        pytest.skip("there is a working directory")
+def test_chdir_is_taken():
     config = configure("chdir = '/tmp'")
-    assert config.application.app_dir == "/tmp"
-    assert config.warnings == ("gunicorn.conf.py: chdir is where to import from; the working directory stays",)
+    assert config.chdir == "/tmp"
+    assert config.warnings == ()
 
 
 # -- Threads

@@ -198,8 +198,9 @@ def test_a_missing_name_that_only_starts_alike(write, refuse):
         ("import sys; sys.exit(3)", "sys.exit(3)"),
     ],
 )
-def test_an_application_that_fails_to_import(write, refuse, source, text):
-    error = refuse(f"{write(source)}:app")
+@pytest.mark.parametrize("attribute", [":app", ""])
+def test_an_application_that_fails_to_import(write, refuse, source, text, attribute):
+    error = refuse(f"{write(source)}{attribute}")
     assert text in str(error)
     assert error.show_traceback
     assert error.__cause__ is not None

@@ -56,7 +56,7 @@ def test_defaults_are_values_and_survive_being_shown(option: Option):
         ("--keep-alive", "--timeout-keep-alive"),
         ("--certfile", "--ssl-certfile"),
         ("--keyfile", "--ssl-keyfile"),
-        ("--app-dir", "--chdir"),
+        ("--chdir", "--working-dir"),
         ("--access-log-format", "--access-logformat"),
         ("--error-logfile", "--log-file"),
         ("--limit-request-field-size", "--limit-request-field_size"),

@@ -312,6 +312,7 @@ def test_reload_is_one_worker_that_is_given_time_in_a_debugger_and_takes_none_to
     config = Config("main:app", reload=True)
     assert (config.workers, config.timeout, config.graceful_timeout, config.notices) == (1, 0.0, 3.0, ())
     assert config.source("timeout").text == "--reload"
+    assert (config.access_logfile, config.access_log_format) == ("-", "short")
     config = Config("main:app", reload=True, timeout=5, graceful_timeout="7s")
     assert (config.timeout, config.graceful_timeout) == (5.0, 7.0)
     assert config.replace(reload=False).graceful_timeout == 7.0
@@ -326,9 +327,9 @@ def test_what_has_no_effect_with_reload_is_said():
 
 
 def test_reload_takes_uvicorns_names_and_several_values():
-    config = Config("main:app", reload=True, reload_dirs=["a", "b"], reload_includes="*.html,*.css", reload_excludes=["x"])
+    config = Config("main:app", reload=True, reload_dirs=[".", ".."], reload_includes="*.html,*.css", reload_excludes=["x"])
     section = config.development
-    assert (section.reload_dir, section.reload_include, section.reload_exclude) == (("a", "b"), ("*.html", "*.css"), ("x",))
+    assert (section.reload_dir, section.reload_include, section.reload_exclude) == ((".", ".."), ("*.html", "*.css"), ("x",))
     assert section.reload_delay == 0.25
 
 
@@ -336,6 +337,7 @@ def test_reload_takes_uvicorns_names_and_several_values():
     ("options", "message"),
     [
         ({"app": "main:app", "supervisor": False}, "is done by the master"),
+        ({"app": "main:app", "reload_dir": "/nowhere/at/all"}, "/nowhere/at/all does not exist or is no directory"),
         ({"app": print}, 'as in gateway.run("main:app", reload=True)'),
     ],
 )

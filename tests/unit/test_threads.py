@@ -197,7 +197,7 @@ def test_lost_threads_are_replaced_and_counted(build: Backend) -> None:
 
         def stuck(since: float, stream: Any = None) -> Any:
             task = fake(lambda task: gate.wait(30))
-            task.since, task.stream = since, stream
+            task.since, task.time_limit, task.stream = since, 30.0, stream
             assert pool.executor.submit(task)
             return task
 
@@ -205,8 +205,8 @@ def test_lost_threads_are_replaced_and_counted(build: Backend) -> None:
         stuck(100.0)
         stuck(10.0, object())
         await eventually(lambda: pool.busy == 2)
-        assert pool.look_for_lost(130.0 + LOST_TIME - 0.1, 30.0) == []
-        (lost,) = pool.look_for_lost(130.0 + LOST_TIME, 30.0)
+        assert pool.look_for_lost(130.0 + LOST_TIME - 0.1) == []
+        (lost,) = pool.look_for_lost(130.0 + LOST_TIME)
         assert lost.name.startswith("gateway-thread-") and lost.age == 30.0 + LOST_TIME and "wait" in lost.stack
         assert (pool.lost, pool.busy, pool.threads) == (1, 1, 2)
         assert reasons == ["1 threads are lost to requests that do not end (--request-timeout), of 2"]
@@ -217,11 +217,11 @@ def test_lost_threads_are_replaced_and_counted(build: Backend) -> None:
         for number in range(MOST_LOST * 2 - 1):
             stuck(10.0)
             await eventually(lambda: pool.busy == 2)
-            assert len(pool.look_for_lost(1000.0, 30.0)) == 1
+            assert len(pool.look_for_lost(1000.0)) == 1
             assert pool.lost == number + 2
         stuck(10.0)
         await eventually(lambda: pool.busy == 2)
-        assert pool.look_for_lost(1000.0, 30.0) == []
+        assert pool.look_for_lost(1000.0) == []
         assert len(reasons) == 1
         gate.set()
         await eventually(lambda: pool.lost == 0)

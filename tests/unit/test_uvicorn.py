@@ -90,7 +90,8 @@ def test_keywords_that_mean_something_else() -> None:
     assert options(ws_ping_interval=None, ws_ping_timeout=3) == {"ws_ping_interval": 0, "ws_ping_timeout": 3}
     assert options(loop="none") == {"loop": "asyncio"}
     assert options(access_log=True) == {"access_logfile": "-", "access_log_format": "short"}
-    assert options(access_log=False) == {}
+    assert options(access_log=False) == {"access_logfile": None}
+    assert Config("main:app", reload=True, **options(access_log=False)).access_logfile is None
     assert [options(log_level=level)["log_level"] for level in ("debug", 30, 5, 1, 35)] == [
         "debug",
         "warning",

@@ -189,6 +189,8 @@ def test_what_a_silence_means(
         watched.look(*silence)
     assert len(watched.lines) == 2
     assert len(watched.signals) == asked
+    shown = {"event loop": "blocked", "GIL held by application code for": "GIL held", "process dead": "stopped"}
+    assert watched.watching.shown == next((word for text, word in shown.items() if words.startswith(text)), "blocked")
     watched.look(0.1)
     assert "goes on after" in watched.lines[-1]
 

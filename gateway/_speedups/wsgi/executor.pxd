@@ -24,12 +24,15 @@ cdef class Lane(Task):
     cdef readonly Py_ssize_t width, limit, running
     cdef object log
     cdef Mailbox _tasks
+    cdef dict _current
     cdef Py_ssize_t _taken
     cdef Mutex _lock
 
     @cython.locals(waiting="Py_ssize_t")
     cpdef bint push(self, Task task) except -1
     cpdef bint remove(self, Task task) except -1
+    cpdef Task task_of(self, object thread)
+    cpdef bint give_up(self, object thread, Task task) except -1
     cpdef int run(self) except -1
     @cython.locals(task=Task, more=bint)
     cdef bint _run_one(self) except -1

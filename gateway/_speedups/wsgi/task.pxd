@@ -35,7 +35,7 @@ cdef class WSGIHandler(Handler):
 cdef class WSGITask(ApplicationCall):
     cdef WSGIHandler handler
     cdef readonly RequestHead head
-    cdef readonly double since
+    cdef readonly double since, time_limit
     cdef Executor executor
     cdef object log
     cdef Mutex lock

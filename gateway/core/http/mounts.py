@@ -27,12 +27,23 @@ class Mount:
 
     `prefix` is empty for the root, else "/" and more without a slash at its end, decoded. `handler` starts the
     application. `websockets`: it takes WebSocket connections. `request_body` is the most bytes of a request's content,
-    `concurrency` the most requests that run or wait at a time; 0 for no limit.
+    `concurrency` the most requests that run or wait at a time, `timeout` the seconds that one may take as
+    `Timeouts.request` has it; 0 for no limit.
 
     `requests` is how many there are now.
     """
 
-    __slots__ = ("concurrency", "handler", "name", "path", "prefix", "request_body", "requests", "websockets")
+    __slots__ = (
+        "concurrency",
+        "handler",
+        "name",
+        "path",
+        "prefix",
+        "request_body",
+        "requests",
+        "timeout",
+        "websockets",
+    )
 
     def __init__(
         self,
@@ -42,6 +53,7 @@ class Mount:
         websockets: bool = False,
         request_body: int = 0,
         concurrency: int = 0,
+        timeout: float = 0.0,
     ) -> None:
         self.prefix = prefix
         self.path = prefix.encode("utf-8")
@@ -51,6 +63,7 @@ class Mount:
         self.websockets = websockets
         self.request_body = request_body
         self.concurrency = concurrency
+        self.timeout = timeout
         self.requests = 0
 
 
@@ -105,14 +118,11 @@ def under(path: str, root: str) -> bool:
     return path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/")
 
 
-def full_path(path: str, root: str, prefix: str) -> str:
-    """`path` of a request in the mount at `prefix`, all of `root` included, which ends in `prefix`.
-
-    What stands before `prefix` is the server's own root, which a proxy may have removed.
-    """
-    if under(path, root):
-        return path
-    return root[: len(root) - len(prefix)] + path
+def begins_with(path: bytes, root: str) -> bool:
+    """Whether `path`, as received, begins with `root`."""
+    if _PERCENT in path:
+        path = unquote_to_bytes(path)
+    return len(_below(path, root)) < len(path)
 
 
 def _below(path: bytes, root: str) -> bytes:

@@ -247,7 +247,7 @@ class HTTP1Connection(Connection):
     def check_stream(self, now: float) -> int:
         """Check the deadlines of the exchange that is running. Returns 0."""
         stream = self.stream
-        limit = self.timeouts.request
+        limit = stream.time_limit()
         if limit and not stream.due:
             # From here on: when the head was there, the clock may have been late.
             stream.due = now + limit

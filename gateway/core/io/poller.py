@@ -118,6 +118,9 @@ class Poller(Hub):
             return 0
         self.busy = True
         try:
+            # Before a request is judged by how many there are: a client may have its response, and be back already.
+            if self.executor is not None:
+                self.executor.drain()
             listening.accept_some()
             if self.executor is not None:
                 self.executor.drain()

@@ -5,6 +5,7 @@ once however many threads post. That a response is complete which the thread has
 until the loop comes by, which it does with the next bytes from any client, and at the latest with the next tick.
 """
 
+from threading import get_ident
 from typing import Any
 
 from ..kernels.base import Executor, Task
@@ -78,7 +79,7 @@ class Lane(Task):
     which came in between, are not kept waiting.
     """
 
-    __slots__ = ("_lock", "_taken", "_tasks", "limit", "log", "queue", "running", "width")
+    __slots__ = ("_current", "_lock", "_taken", "_tasks", "limit", "log", "queue", "running", "width")
 
     def __init__(self, queue: WorkQueue, width: int, limit: int, log: Any) -> None:
         self.queue = queue
@@ -88,6 +89,8 @@ class Lane(Task):
         # Threads that run a task of this lane.
         self.running = 0
         self._tasks = Mailbox()
+        # What they run, by the numbers that Python has for threads.
+        self._current: dict = {}
         # How often the lane is in the queue, and in a thread.
         self._taken = 0
         # Guards what is above.
@@ -111,6 +114,22 @@ class Lane(Task):
         with self._lock:
             return self._tasks.remove(task)
 
+    def task_of(self, thread: object) -> Task | None:
+        """The task that a thread runs, which has this lane for its task; None between two."""
+        task: Task | None = self._current.get(thread)
+        return task
+
+    def give_up(self, thread: object, task: Task) -> bool:
+        """On the loop: another thread is to have the place of one that runs `task`. False if that is over."""
+        with self._lock:
+            if self._current.get(thread) is not task:
+                return False
+            del self._current[thread]
+            self.running -= 1
+            if len(self._tasks) == 0 or not self.queue.push(self):
+                self._taken -= 1
+        return True
+
     def run(self) -> int:
         while self._run_one():
             with self._lock:
@@ -123,17 +142,23 @@ class Lane(Task):
         """Run the first task. False when the thread has nothing more to do here."""
         task = None
         more = False
+        thread = get_ident()
         with self._lock:
             task = self._tasks.take()
             if task is None:
                 self._taken -= 1
                 return False
+            self._current[thread] = task
             self.running += 1
         try:
             task.run()
         except BaseException:
             self.log.exception("Internal error: %r failed in its thread", task)
         with self._lock:
+            if self._current.get(thread) is not task:
+                # It was given up.
+                return False
+            del self._current[thread]
             self.running -= 1
             more = len(self._tasks) > 0
             if not more:

@@ -154,6 +154,7 @@ class WSGITask(ApplicationCall):
         "stream",
         "suspended",
         "taken",
+        "time_limit",
         "unsent",
         "waiters",
         "wants",
@@ -175,6 +176,8 @@ class WSGITask(ApplicationCall):
         self.began = 0.0
         # Monotonic seconds at which the request's head was there.
         self.since = stream.started
+        # Seconds the request may take from there on, 0 for any number.
+        self.time_limit = stream.time_limit()
         # On the loop, an application that is left half way, and the request's content.
         self.inline = handler.inline
         self.suspended = False
