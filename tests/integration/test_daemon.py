@@ -223,7 +223,7 @@ def test_a_link_is_followed_anew_at_a_reload(folder: Path) -> None:
         assert server.get("/").body.startswith(b"first "), "whoever takes a dead one's place is as that was"
         server.signal(signal.SIGHUP)
         server.wait_for_line("Reload complete", TIME)
-        assert server.get("/").body.startswith(b"second ")
+        until(lambda: server.get("/").body.startswith(b"second "))
         current.unlink()
         server.signal(signal.SIGHUP)
         server.wait_for_line("Reload failed, .* --chdir: .* is no directory", TIME)
