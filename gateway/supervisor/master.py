@@ -176,6 +176,7 @@ class Master:
         self.generations.begin(Generation(self.config, sockets))
         for listener in sockets.listeners:
             self.identity.give(listener.unlink)
+        self.succession.borrow(sockets.adopted)
         self.logs.give()
         call(self.config.hooks, "when_ready", self.arbiter)
         self._tell_number()
@@ -184,6 +185,7 @@ class Master:
         address = self.config.processes.health_bind
         if address is not None:
             passed = [adopted(number, address) for number in handed.get(f"health {address}", ())]
+            self.succession.borrow(passed)
             self.health = Health(address, self.selector, self.state, passed)
             for listener in self.health.listeners:
                 self.log.info("Health at: %s", listener.url("http"))

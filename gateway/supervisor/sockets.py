@@ -33,6 +33,8 @@ class Sockets:
     ) -> None:
         self.groups: dict[Key, list[Listener]] = {}
         """The listeners of each address: a name may stand for several."""
+        self.adopted: list[Listener] = []
+        """Those of them that were handed over."""
         kept = {key: group for sockets in previous for key, group in sockets.groups.items()}
         opened: list[Listener] = []
         try:
@@ -41,6 +43,7 @@ class Sockets:
                     self.groups[key] = kept[key]
                 elif name_of(key) in handed:
                     self.groups[key] = [adopted(number, key[0], settings.backlog) for number in handed[name_of(key)]]
+                    self.adopted += self.groups[key]
                 else:
                     found = open_listeners(
                         [key[0]],

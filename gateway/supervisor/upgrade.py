@@ -22,10 +22,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import AppLoadError
+
+from gateway.server.listener import Listener
 
 from .channel import Channel
 from .child import MARGIN
@@ -120,6 +122,8 @@ class Succession:
         """The program that is to replace this one."""
         self.complete = False
         """It serves; this one only ends."""
+        self._borrowed: list[tuple[Listener, str]] = []
+        """Listeners whose files are still the other program's, and the files."""
 
     def begin(self) -> None:
         """Start the program anew, to take over."""
@@ -181,6 +185,16 @@ class Succession:
             self.log.error("Upgrade failed, this program goes on: the new one %s", describe(status))
         return True
 
+    def borrow(self, listeners: Iterable[Listener]) -> None:
+        """Take it that the files of `listeners`, which were handed over, are the other program's until it goes.
+
+        It goes on with them if this one fails.
+        """
+        for listener in listeners:
+            if listener.unlink is not None:
+                self._borrowed.append((listener, listener.unlink))
+                listener.unlink = None
+
     def take_over(self) -> None:
         """Tell the program before this one, if there is one, that it may go."""
         if self.handover is None:
@@ -188,6 +202,12 @@ class Succession:
         self.handover.channel.send(ready="")
         self.handover.channel.close()
         self.handover = None
+        for listener, file in self._borrowed:
+            listener.unlink = file
+            if listener.sock.fileno() < 0:
+                # A reload has done without it meanwhile.
+                listener.close()
+        self._borrowed.clear()
         if self.master.pid_file is not None:
             self.master.pid_file.write(force=True)
         if self.master.control is not None:

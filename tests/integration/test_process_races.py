@@ -181,6 +181,14 @@ def test_a_reload_that_was_overtaken_takes_no_socket_along(folder: Path) -> None
 # Ends
 
 
+def test_a_stopped_worker_does_not_prolong_the_grace_period(folder: Path) -> None:
+    """What it would be given for its lifespan shutdown is of no use to it."""
+    with start(folder, "--graceful-timeout=1", "--lifespan-shutdown-timeout=600") as server:
+        os.kill(min(workers(server)), signal.SIGSTOP)
+        assert server.terminate(TIME) == 0
+        assert "did not stop in time, and has run no Python code for" in server.log
+
+
 def test_term_after_a_reload_does_not_wait_for_idle_clients(folder: Path) -> None:
     with start(folder, "--keep-alive=60", "--graceful-timeout=60") as server, server.connect(TIME) as idle:
         idle.send(request("GET", "/"))
@@ -319,6 +327,28 @@ def test_systemd_is_told_of_the_new_program(folder: Path) -> None:
             os.kill(new, signal.SIGTERM)
         manager.expect(STOPPING="1")
         until(lambda: gone(new))
+
+
+def test_a_program_that_fails_leaves_the_files_of_the_sockets(folder: Path) -> None:
+    files = [folder / name for name in ("socket", "health", "control")]
+    options = (f"--bind=unix:{files[0]}", f"--health-bind=unix:{files[1]}", f"--control-socket={files[2]}")
+    with Server("served:app", *options, "--workers=2", app_dir=folder, binds=(), listeners=1) as server:
+        write_app(folder, before="raise ValueError('broken code')")
+        server.signal(signal.SIGUSR2)
+        server.wait_for_line("Upgrade failed", TIME)
+        assert all(path.exists() for path in files)
+        assert ask(str(files[0]), "/")[0] == ask(str(files[1]), "/readyz")[0] == 200
+        write_app(folder, name="mended")
+        server.signal(signal.SIGUSR2)
+        new = int(server.wait_for_lines(r"Upgrading: started the new program with pid: (\d+)", 2, TIME)[1][1])
+        try:
+            until(lambda: gone(server.pid))
+            assert all(path.exists() for path in files)
+            assert ask(str(files[0]), "/")[0] == 200
+        finally:
+            os.kill(new, signal.SIGTERM)
+        until(lambda: gone(new))
+        assert not any(path.exists() for path in files)
 
 
 # Where there is less
