@@ -68,6 +68,8 @@ class Child:
         """Leaves as soon as there are enough others."""
         self.failure: dict[str, Any] | None = None
         """Why it can't boot, as it said itself."""
+        self._grace_end = 0.0
+        """When it must have finished what it had, once it leaves."""
         self.deadline: float | None = None
         """When it must have got out of its state; None: it may take any time."""
         self.killed = False
@@ -152,6 +154,11 @@ class Child:
             if late:
                 self.deadline = now
                 self._late = late
+        elif self.state == LEAVING and now >= self._grace_end and not self._dumped:
+            # Longer than the end of a process may take: whatever was to follow, nothing of it goes on.
+            if silence.interpreter is not None and silence.interpreter >= QUICK:
+                self.deadline = now
+                self._late = f"did not stop in time, and has run no Python code for {silence.interpreter:.1f} s"
 
     def check(self, now: float) -> None:
         """See to it that it ends when it is late."""
@@ -176,6 +183,7 @@ class Child:
             config = self.generation.config
             seconds = config.processes.graceful_timeout + config.asgi.lifespan_shutdown_timeout + QUICK
         self.state = LEAVING
+        self._grace_end = time.monotonic() + self.generation.config.processes.graceful_timeout
         self._late = "did not stop in time"
         end = time.monotonic() + seconds
         self.deadline = end if self.deadline is None else min(self.deadline, end)
