@@ -30,12 +30,12 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog.removeprefix('gateway ')}: {message}")
 
 
-def add_socket(parser: argparse.ArgumentParser) -> None:
-    """The option that says where the server is."""
+def add_socket(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """The option that says where the server is; `defaults` go before its own."""
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        default=os.environ.get(VARIABLE),
+        **{"default": os.environ.get(VARIABLE), **defaults},
         help=f"the server's --control-socket; default: {VARIABLE} of the environment",
     )
 
@@ -50,24 +50,39 @@ def socket_path(options: argparse.Namespace) -> str:
 def parser() -> Parser:
     """The arguments of ``gateway ctl``."""
     result = Parser(prog="gateway ctl", description="Commands for a server that runs with --control-socket.")
-    add_socket(result)
-    result.add_argument("--json", action="store_true", help="print the server's answer as it is")
-    result.add_argument(
+    add_options(result)
+    # After the command they mean the same; there they must not undo what was said before it.
+    after = Parser(add_help=False)
+    add_options(after, default=argparse.SUPPRESS)
+    commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, parents=[after])
+
+    add("status", "the master, its workers, and the requests in flight")
+    add("reload", "read configuration and application anew; waits until they serve, or fail to")
+    scale = add("scale", "have so many workers")
+    scale.add_argument("workers", metavar="N", type=int)
+    add("reopen", "open log files anew")
+    stop = add("stop", "stop the server; waits for its end")
+    stop.add_argument("--now", action="store_true", help="do not let requests finish")
+    add("dump", "what each thread and task of each worker does, here and in the log")
+    return result
+
+
+def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """The options of all commands; `defaults` go before their own."""
+    add_socket(parser, **defaults)
+    parser.add_argument(
+        "--json", action="store_true", help="print the server's answer as it is", **defaults
+    )
+    parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=float,
         help="how long to wait for the end of what is asked; default: for ever",
+        **defaults,
     )
-    commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("status", help="the master, its workers, and the requests in flight")
-    commands.add_parser("reload", help="read configuration and application anew; waits until they serve, or fail to")
-    scale = commands.add_parser("scale", help="have so many workers")
-    scale.add_argument("workers", metavar="N", type=int)
-    commands.add_parser("reopen", help="open log files anew")
-    stop = commands.add_parser("stop", help="stop the server; waits for its end")
-    stop.add_argument("--now", action="store_true", help="do not let requests finish")
-    commands.add_parser("dump", help="what each thread and task of each worker does, here and in the log")
-    return result
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -54,8 +54,8 @@ class Notifier:
             self._send(STATUS=text)
 
     def succeeded_by(self, pid: int) -> None:
-        """From now on `pid` is the service's main process."""
-        self._send(MAINPID=str(pid))
+        """From now on `pid` is the service's main process, and ready: it could not say so before it was that."""
+        self._send(MAINPID=str(pid), READY="1")
 
     def alive(self, now: float) -> None:
         """A sign of life, when it is time for one; `now` is of `time.monotonic`."""

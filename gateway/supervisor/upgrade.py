@@ -142,15 +142,17 @@ class Succession:
         if master.control is not None:
             name = f"control {master.config.processes.control_socket}"
             sockets[name] = [listener.sock.fileno() for listener in master.control.listeners]
+        # With --preload this is what a reload is, and systemd waits for its end (Type=notify-reload).
+        master.notifier.reloading()
         try:
             limit = master.config.processes.timeout_boot
             prepare = self._prepare if "pre_exec" in master.config.hooks else None
             self.upgrade = Upgrade(sockets, master.environ, limit + MARGIN if limit else 0.0, prepare, master.folder)
         except OSError as error:
-            self.log.error("Upgrade failed, this program goes on: %s", error.strerror)
+            self._failed(error.strerror or str(error))
             return
         except subprocess.SubprocessError:
-            self.log.error("Upgrade failed, this program goes on: the pre_exec hook failed")
+            self._failed("the pre_exec hook failed")
             return
         master.selector.register(self.upgrade.channel, selectors.EVENT_READ, self._hear)
         self.log.info("Upgrading: started the new program with pid: %d", self.upgrade.pid)
@@ -182,8 +184,13 @@ class Succession:
             self.master.selector.unregister(upgrade.channel)
         upgrade.channel.close()
         if not self.complete:
-            self.log.error("Upgrade failed, this program goes on: the new one %s", describe(status))
+            self._failed(f"the new one {describe(status)}")
         return True
+
+    def _failed(self, reason: str) -> None:
+        self.log.error("Upgrade failed, this program goes on: %s", reason)
+        if not self.master.stopping:
+            self.master.notifier.ready(self.master.state().reason)
 
     def borrow(self, listeners: Iterable[Listener]) -> None:
         """Take it that the files of `listeners`, which were handed over, are the other program's until it goes.

@@ -303,6 +303,15 @@ def test_an_upgrade_takes_the_socket_over(folder: Path, path: str) -> None:
         assert ctl(path, "stop").returncode == 0
 
 
+def test_options_may_come_after_the_command(folder: Path, path: str) -> None:
+    with start(folder, "--control-socket", path):
+        done = run_gateway("ctl", "status", "--json", "--timeout=20", "--socket", path)
+        assert json.loads(done.stdout)["ok"], done.stderr
+        # And what came before it still counts.
+        done = run_gateway("ctl", "--json", "--socket", path, "scale", "1", "--timeout=20")
+        assert json.loads(done.stdout)["workers"] == 1, done.stderr
+
+
 def test_what_ctl_says_when_it_can_not(folder: Path, path: str) -> None:
     for arguments, code, message in [
         (("status",), 2, "say where the server is: --socket PATH, or GATEWAY_CONTROL_SOCKET in the environment"),

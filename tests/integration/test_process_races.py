@@ -329,6 +329,29 @@ def test_systemd_is_told_of_the_new_program(folder: Path) -> None:
         until(lambda: gone(new))
 
 
+def test_systemd_is_told_of_a_reload_that_is_an_upgrade(folder: Path) -> None:
+    manager = Manager(folder / "notify")
+    env = {"NOTIFY_SOCKET": str(folder / "notify"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with manager.sock, start(folder, "--preload", env=env) as server:
+        manager.expect(READY="1")
+        write_app(folder, before="raise ValueError('broken code')")
+        server.signal(signal.SIGHUP)
+        assert int(manager.expect(RELOADING="1")["MONOTONIC_USEC"])
+        server.wait_for_line("Upgrade failed", TIME)
+        manager.expect(READY="1", STATUS="2 workers ready")
+        write_app(folder, name="two")
+        server.signal(signal.SIGHUP)
+        manager.expect(RELOADING="1")
+        new = int(server.wait_for_lines(r"Upgrading: started the new program with pid: (\d+)", 2, TIME)[1][1])
+        try:
+            # Nothing is heard of the new program before it is the main process (NotifyAccess=main).
+            manager.expect(MAINPID=str(new), READY="1")
+            until(lambda: gone(server.pid))
+        finally:
+            os.kill(new, signal.SIGTERM)
+        until(lambda: gone(new))
+
+
 def test_a_program_that_fails_leaves_the_files_of_the_sockets(folder: Path) -> None:
     files = [folder / name for name in ("socket", "health", "control")]
     options = (f"--bind=unix:{files[0]}", f"--health-bind=unix:{files[1]}", f"--control-socket={files[2]}")
