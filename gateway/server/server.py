@@ -310,7 +310,10 @@ class Server:
         config = self.config
         raise_descriptor_limit(self.log)
         if self.handle_signals:
-            more = (signal.SIGUSR1,) if self._owns_logs() else ()
+            more: tuple[int, ...] = (signal.SIGUSR1,) if self._owns_logs() else ()
+            if not self.supervised and self._watchdog is not None and hasattr(signal, "SIGHUP"):
+                # The process is ours alone. A master would obey them; they end a process that does not know them.
+                more += (signal.SIGHUP, signal.SIGUSR2)
             self._signals = Signals(loop, self._signal, early=self._signal_early, more=more)
             self._signals.install()
         if not self.supervised:
@@ -470,6 +473,9 @@ class Server:
         self.log.info("Handling signal: %s", name)
         if name == "usr1":
             self.loggers.reopen()
+            return
+        if name in ("hup", "usr2"):
+            self.log.warning("Neither reload nor upgrade without a master (--no-supervisor): serving as before")
             return
         if name == "quit" or (name == "int" and self._asked.is_set()):
             self._at_once.set()

@@ -73,9 +73,7 @@ def parser() -> Parser:
 def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """The options of all commands; `defaults` go before their own."""
     add_socket(parser, **defaults)
-    parser.add_argument(
-        "--json", action="store_true", help="print the server's answer as it is", **defaults
-    )
+    parser.add_argument("--json", action="store_true", help="print the server's answer as it is", **defaults)
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",

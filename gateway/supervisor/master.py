@@ -119,6 +119,8 @@ class Master:
         self.control: Control | None = None
         self.notifier = Notifier(os.environ)
         self.succession = Succession(self)
+        # With NotifyAccess=all, the end of a new program that fails would be taken for the service's.
+        self.notifier.silent = self.succession.handover is not None
         self.development = Development(self) if config.development.reload else None
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.loaded: Loaded | None = None
@@ -321,8 +323,8 @@ class Master:
             scheme = "https" if self.config.tls is not None else "http"
             for listener in coming.sockets.listeners:
                 self.log.info("Listening at: %s (%d)", listener.url(scheme), os.getpid())
-            self.notifier.ready(self.state().reason)
             self.succession.take_over()
+            self.notifier.ready(self.state().reason)
             self._go_silent()
             return
         self.reloads += 1

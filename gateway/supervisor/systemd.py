@@ -31,6 +31,8 @@ class Notifier:
         self.watchdog_interval = 0.0
         """Seconds between two signs of life, 0 for none."""
         self._next = 0.0
+        self.silent = False
+        """Nothing is sent: another process speaks for the service."""
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             period = environ.get("WATCHDOG_USEC", "")
             if period.isdigit():
@@ -64,6 +66,8 @@ class Notifier:
             self._send(WATCHDOG="1")
 
     def _send(self, **fields: str) -> None:
+        if self.silent:
+            return
         self._sent.update(fields)
         if not self._address or not hasattr(socket, "AF_UNIX"):
             return

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import AppLoadError
-
 from gateway.server.listener import Listener
 
 from .channel import Channel
@@ -209,6 +208,7 @@ class Succession:
         self.handover.channel.send(ready="")
         self.handover.channel.close()
         self.handover = None
+        self.master.notifier.silent = False
         for listener, file in self._borrowed:
             listener.unlink = file
             if listener.sock.fileno() < 0:

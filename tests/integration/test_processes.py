@@ -135,6 +135,15 @@ def test_without_a_supervisor_there_is_one_process(folder: Path) -> None:
         assert workers(server) == set()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_what_only_a_master_can_do_ends_nothing(folder: Path, number: int) -> None:
+    with start(folder, "--no-supervisor", workers=1) as server:
+        server.signal(number)
+        server.wait_for_line("Neither reload nor upgrade without a master")
+        assert answer(server)[1] == server.pid
+        assert server.terminate(TIME) == 0
+
+
 def test_web_concurrency(folder: Path) -> None:
     env = {"WEB_CONCURRENCY": "2", "PYTHONDONTWRITEBYTECODE": "1"}
     with Server("served:app", app_dir=folder, env=env) as server:
