@@ -148,7 +148,9 @@ def load(
         found = call_factory(found, name)
     if isinstance(found, (list, tuple)) and is_mounts(found):
         if interface != "auto":
-            raise ConfigError(f"--interface: {name} holds mounts, each of which has its own; say it there")
+            raise ConfigError(
+                f"--interface: {name} holds mounts, each of which has its own; leave it (and the worker class) out"
+            )
         return load_mounts(found, app_dir=app_dir, pythonpath=pythonpath)
     if isinstance(found, ModuleType):
         raise AppLoadError(f"{name} is a module, not an application; name the attribute: {name}:app")

@@ -391,7 +391,8 @@ class Config:
     @property
     def needs_master(self) -> bool:
         """Whether there is more to do than serving in one process for as long as it lasts."""
-        names = ("reload", "max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        limits = ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        names = ("control_socket", "reload", *limits)
         return bool(self._values["workers"] > 1 or any(self._values[name] for name in names))
 
     @property
@@ -523,6 +524,12 @@ class Config:
             )
         if values["interface"] != "auto":
             return (f"worker class {name}: has no effect beside --interface {values['interface']}",)
+        if values["mount"]:
+            # What runs one request at a time still does.
+            if name.lower() in ONE_AT_A_TIME and sources["threads"] is DEFAULT:
+                values["threads"], sources["threads"] = 1, Source(DEFAULT.rank, sources["worker_class"].text)
+                return (f"worker class {name}: taken as --threads 1",)
+            return (f"worker class {name}: has no effect on mounts, each of which has its own interface",)
         # As weak as a default, so that `replace` decides anew.
         source = Source(DEFAULT.rank, sources["worker_class"].text)
         values["interface"], sources["interface"] = interface, source

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.backend import Backend
 from gateway.config.mounts import Mount
 from gateway.config.settings import Config
-from gateway.hybrid import Split, SynchronousSide, below, observe
+from gateway.hybrid import Split, SynchronousSide, observe
 from gateway.loader import Loaded, LoadedApp, LoadedMounts, LoadedProject
 
 from .assembly import make_wsgi_handler
@@ -181,23 +181,14 @@ def make_split_handler(backend: Backend, split: Split, wsgi: Any, asgi: Any) -> 
             head = stream.head
             host = head.host.decode("latin-1") if head.host else ""
             # Behind WSGI, Django takes content whose length is not known in advance for none.
-            on_loop = stream.request_length < 0 or asynchronous(head.raw_path, root_in_path(stream), host)
+            root = stream.root_path if stream.mount is None else stream.received_root
+            on_loop = stream.request_length < 0 or asynchronous(head.raw_path, root, host)
             return (asgi if on_loop else wsgi).open(stream)
 
         def open_websocket(self, stream: Any) -> Any:
             return asgi.open_websocket(stream)
 
     return SplitHandler()
-
-
-def root_in_path(stream: Any) -> str:
-    """What the path, as received, has of the application's root: a proxy may have removed the server's part of it."""
-    root: str = stream.root_path
-    mount = stream.mount
-    if mount is None or len(root) == len(mount.prefix):
-        return root
-    path = stream.head.raw_path
-    return str(mount.prefix) if below(path, root) == below(path, "") else root
 
 
 def asgi3(loaded: LoadedApp) -> Any:

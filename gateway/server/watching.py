@@ -26,6 +26,9 @@ DEBUGGER = os.sep + "bdb.py"
 REPORT_INTERVAL = 10.0
 """Seconds from one stack in the log to the next."""
 
+JOIN_TIME = 1.0
+"""Seconds for the thread to end."""
+
 HELD_TIME = 1.5
 """Seconds without a turn for this thread that are worth a line; less than the master takes to notice."""
 
@@ -68,6 +71,9 @@ class LoopWatch:
     def stop(self) -> None:
         """End. May be called more than once, and before `start`."""
         self._end.set()
+        if self._thread.is_alive():
+            # It is at most in the middle of a line of the log.
+            self._thread.join(JOIN_TIME)
 
     def _watch(self) -> None:
         looked = awake = time.monotonic()

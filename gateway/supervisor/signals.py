@@ -79,6 +79,8 @@ class SignalQueue:
     def close(self) -> None:
         """Give the descriptors back."""
         if self._reader >= 0:
+            with contextlib.suppress(ValueError):  # in another thread than the main one nothing was installed
+                signal.set_wakeup_fd(-1)
             os.close(self._reader)
             os.close(self._writer)
             self._reader = self._writer = -1

@@ -134,6 +134,22 @@ def test_atoms(log: Log, format: str, expected: str) -> None:
     assert log.line(format) == expected
 
 
+@pytest.mark.parametrize(
+    ("prefix", "text", "name"),
+    [("/legacy", "/legacy", "/legacy"), ("", "/", "/"), ("/\u00fc", r"/\xc3\xbc", "/\u00fc")],
+)
+def test_mount(log: Log, prefix: str, text: str, name: str) -> None:
+    mount = log.build.module("http.mounts").Mount(prefix, None)
+    assert log.line("%(mount)s %(s)s", mount=mount) == f"{text} 200"
+    assert json.loads(log.line("json", mount=mount))["gateway.mount"] == name
+
+
+def test_no_mount(log: Log) -> None:
+    assert log.line("%(mount)s|%(mount)5s") == "-|    -"
+    assert log.refusal("%(mount)s", None, 400, None) == "-"
+    assert "gateway.mount" not in log.line("json")
+
+
 def test_microseconds(log: Log) -> None:
     assert abs(int(log.line("%(D)s")) - 2345678) <= 1
     # The coarse clock of the process may be behind the stream's own.

@@ -53,42 +53,6 @@ def test_no_more_threads_than_its_share(build: Backend, width: int) -> None:
     run("asyncio", main)
 
 
-def test_a_lost_thread_takes_no_place(build: Backend) -> None:
-    """Neither with others waiting in the lane, nor without, nor when it comes back."""
-
-    async def main() -> None:
-        pool = make_pool(build, 2)
-        fake, narrow = task_class(build), lane(build, pool, 1)
-        gate = threading.Event()
-        done: list[int] = []
-
-        def stuck() -> Any:
-            task = fake(lambda task: gate.wait(WAIT))
-            task.since, task.stream = 0.0, None
-            assert narrow.submit(task)
-            return task
-
-        for waiting in (0, 3):
-            task = stuck()
-            await eventually(lambda: narrow.lane.running == 1)
-            assert [other for _, other in pool.running()] == [task]
-            for number in range(waiting):
-                assert narrow.submit(fake(lambda task, number=number: done.append(number)))
-            (lost,) = pool.look_for_lost(1000.0, 30.0)
-            assert lost.task is task
-            await eventually(lambda waiting=waiting: len(done) == waiting)
-            await eventually(lambda: narrow.lane.running == 0 and pool.busy == 0)
-        assert pool.lost == 2
-        gate.set()
-        await eventually(lambda: pool.lost == 0)
-        assert narrow.lane.running == 0
-        assert narrow.submit(fake(lambda task: done.append(9)))
-        await eventually(lambda: done[-1] == 9)
-        assert await pool.stop(WAIT)
-
-    run("asyncio", main)
-
-
 def test_in_their_order_and_none_is_lost(build: Backend) -> None:
     async def main() -> None:
         pool = make_pool(build, 3)

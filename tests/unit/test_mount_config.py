@@ -150,8 +150,17 @@ def test_config_refuses() -> None:
     assert "each mount has its own" in problem(Config, mounts=mounts, interface="wsgi")
     assert "each mount has its own" in problem(Config, mounts=mounts, factory=True)
     assert "expected a mount" in problem(Config, mounts=["/a"])
-    # A worker class of gunicorn's says nothing about them.
-    assert Config(mounts=mounts, worker_class="sync").threads == 1
+
+
+def test_worker_class() -> None:
+    """One of gunicorn's says nothing about the interface of a mount."""
+    mounts = [Mount("/a", asgi)]
+    config = Config(mounts=mounts, worker_class="sync")
+    assert (config.threads, config.interface) == (1, "auto")
+    assert config.notices == ("worker class sync: taken as --threads 1",)
+    config = Config(mounts=mounts, worker_class="gthread")
+    assert (config.threads, config.interface) == (8, "auto")
+    assert "has no effect on mounts" in config.notices[0]
 
 
 # Files and the command line
@@ -210,8 +219,11 @@ def test_toml(folder: Path) -> None:
     assert load().application.mount == config.application.mount
     shown = json.loads(json.dumps(config.describe()))["mount"]["value"]
     assert shown[0] == {
-        "path": "/legacy", "app": "legacy:app", "threads": 2,
-        "limit_request_body": "1MiB", "request_timeout": "90s",
+        "path": "/legacy",
+        "app": "legacy:app",
+        "threads": 2,
+        "limit_request_body": "1MiB",
+        "request_timeout": "90s",
     }
     # A target on the command line is stronger, and so are mounts there.
     assert load("other:app").application[:2] == ("other:app", ())

@@ -131,19 +131,18 @@ def test_below_a_root(build: Backend, path: str, root: str, prefix: str | None) 
 
 
 @pytest.mark.parametrize(
-    ("path", "root", "prefix", "full"),
+    ("path", "root", "expected"),
     [
-        ("/legacy/x", "/legacy", "/legacy", "/legacy/x"),
-        ("/app/legacy/x", "/app/legacy", "/legacy", "/app/legacy/x"),
-        ("/legacy/x", "/app/legacy", "/legacy", "/app/legacy/x"),
-        ("/legacy", "/app/legacy", "/legacy", "/app/legacy"),
-        ("/x", "/app", "", "/app/x"),
-        ("/app/x", "/app", "", "/app/x"),
-        ("/application", "/app", "", "/app/application"),
+        ("/app", "/app", True),
+        ("/app/x", "/app", True),
+        ("/%61pp/x", "/app", True),
+        ("/apple", "/app", False),
+        ("/x/app", "/app", False),
+        ("/gr%C3%BC", "/gr\u00fc", True),
     ],
 )
-def test_full_path(build: Backend, path: str, root: str, prefix: str, full: str) -> None:
-    assert build.module("http.mounts").full_path(path, root, prefix) == full
+def test_begins_with(build: Backend, path: str, root: str, expected: bool) -> None:
+    assert build.module("http.mounts").begins_with(path.encode(), root) is expected
 
 
 # An exchange
@@ -203,6 +202,28 @@ def test_scope(build: Backend, target: str, root: str, expected: tuple[str, str,
         wire = wired(build, tell, {"": {}, "/api": {}, "/gr\u00fc\u00dfe": {}}, root_path=root)
         status, facts = await answer(wire, get(target))
         assert (status, facts["root_path"], facts["path"], facts["raw_path"]) == (200, *expected)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/api/x", ("/pre/api", "/pre/api/x")),
+        ("/x", ("/pre", "/pre/x")),
+        # What a proxy names it has removed: the same again is the application's.
+        ("/pre/api/x", ("/pre", "/pre/pre/api/x")),
+        # What the server itself is reached under may be there or not.
+        ("/app/api/x", ("/pre/app/api", "/pre/app/api/x")),
+    ],
+)
+def test_forwarded_prefix(build: Backend, target: str, expected: tuple[str, str]) -> None:
+    async def main() -> None:
+        policy = build.module("http.forwarded").ForwardedPolicy(["*"], prefix=True)
+        own = "/app" if "app" in target else ""
+        wire = wired(build, tell, {"": {}, "/api": {}}, forwarded=policy, root_path=own)
+        status, facts = await answer(wire, get(target, fields="X-Forwarded-Prefix: /pre\r\n"))
+        assert (status, facts["root_path"], facts["path"]) == (200, *expected)
 
     asyncio.run(main())
 
@@ -341,22 +362,27 @@ def test_websockets_go_to_those_that_take_them(build: Backend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "root", "prefix", "expected"),
+    ("path", "root", "received", "expected"),
     [
         ("/legacy", "/legacy", "/legacy", ("/legacy", "")),
         ("/legacy/", "/legacy", "/legacy", ("/legacy", "/")),
         ("/legacy/x", "/legacy", "/legacy", ("/legacy", "/x")),
-        ("/app/legacy/x", "/app/legacy", "/legacy", ("/app/legacy", "/x")),
+        ("/app/legacy/x", "/app/legacy", "/app/legacy", ("/app/legacy", "/x")),
         ("/legacy/x", "/app/legacy", "/legacy", ("/app/legacy", "/x")),
         ("/x", "/app", "", ("/app", "/x")),
-        ("/app/x", "/app", "", ("/app", "/x")),
+        # Known, and not guessed from what it looks like.
+        ("/app/x", "/app", "", ("/app", "/app/x")),
+        ("/app/x", "/app", "/app", ("/app", "/x")),
+        ("/app/x", "/app", None, ("/app", "/x")),
+        ("/x", "/app", None, ("/app", "/x")),
         ("/x", "", "", ("", "/x")),
         # PEP 3333, "Unicode Issues": bytes as latin-1.
         ("/gr\xc3\xbc/x", "/gr\u00fc", "/gr\u00fc", ("/gr\xc3\xbc", "/x")),
         ("/gr\xc3\xbc/x", "/\u00e9/gr\u00fc", "/gr\u00fc", ("/\xc3\xa9/gr\xc3\xbc", "/x")),
+        ("/gr\xc3\xbc/x", "/gr\u00fc", None, ("/gr\xc3\xbc", "/x")),
     ],
 )
-def test_script_name(build: Backend, path: str, root: str, prefix: str, expected: tuple[str, str]) -> None:
+def test_script_name(build: Backend, path: str, root: str, received: str | None, expected: tuple[str, str]) -> None:
     environ = {"SCRIPT_NAME": "", "PATH_INFO": path}
-    assert build.module("wsgi.environ").set_script_name(environ, root, prefix) == 0
+    assert build.module("wsgi.environ").set_script_name(environ, root, received) == 0
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == expected

@@ -27,7 +27,7 @@ cdef class MountTable:
 
 
 cpdef bint under(str path, str root) except -1
-cpdef str full_path(str path, str root, str prefix)
+cpdef bint begins_with(bytes path, str root) except -1
 @cython.locals(prefix=bytes, size="Py_ssize_t")
 cdef bytes _below(bytes path, str root)
 @cython.locals(segments=list, segment=bytes)

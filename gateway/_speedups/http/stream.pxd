@@ -1,6 +1,6 @@
 from gateway._speedups.http.fields cimport response_block
 from gateway._speedups.http.framing cimport lacks_content, response_length
-from gateway._speedups.http.mounts cimport Mount
+from gateway._speedups.http.mounts cimport Mount, begins_with
 from gateway._speedups.http.service cimport Service
 from gateway._speedups.http.status cimport error_text
 from gateway._speedups.kernels.base cimport Connection, Responder, Stream
@@ -16,7 +16,7 @@ cdef class HTTPStream(Stream):
     cdef readonly Connection connection
     cdef readonly RequestHead head
     cdef public object client, server
-    cdef public str scheme, root_path
+    cdef public str scheme, root_path, received_root
     cdef public Mount mount
     cdef public Responder responder
     cdef public object environ
@@ -38,7 +38,7 @@ cdef class HTTPStream(Stream):
     cpdef int prepare(self, Service service, Connection connection, RequestHead head, object client, object server,
                       str scheme) except -1
 
-    @cython.locals(mount=Mount)
+    @cython.locals(mount=Mount, path=bytes, root=str)
     cdef bint enter_mount(self) except -1
     cpdef double time_limit(self) except -1.0
     cpdef int feed_body(self, bytes data) except -1

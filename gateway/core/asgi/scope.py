@@ -1,6 +1,5 @@
 """The scope of an HTTP exchange (ASGI HTTP & WebSocket specification 2.5, "HTTP Connection Scope")."""
 
-from ..http.mounts import full_path
 from ..http.stream import HTTPStream
 from ..kernels.head import USUAL_HEAD
 
@@ -66,6 +65,7 @@ def set_root_path(scope: dict, stream: HTTPStream) -> int:
     removed what the server is reached under, the application would not find its own prefix either.
     """
     scope["root_path"] = stream.root_path
-    if stream.mount is not None:
-        scope["path"] = full_path(scope["path"], stream.root_path, stream.mount.prefix)
+    if stream.mount is not None and stream.received_root != stream.root_path:
+        path: str = scope["path"]
+        scope["path"] = stream.root_path + path[len(stream.received_root) :]
     return 0

@@ -118,14 +118,11 @@ def under(path: str, root: str) -> bool:
     return path.startswith(root) and (len(path) == len(root) or path[len(root)] == "/")
 
 
-def full_path(path: str, root: str, prefix: str) -> str:
-    """`path` of a request in the mount at `prefix`, all of `root` included, which ends in `prefix`.
-
-    What stands before `prefix` is the server's own root, which a proxy may have removed.
-    """
-    if under(path, root):
-        return path
-    return root[: len(root) - len(prefix)] + path
+def begins_with(path: bytes, root: str) -> bool:
+    """Whether `path`, as received, begins with `root`."""
+    if _PERCENT in path:
+        path = unquote_to_bytes(path)
+    return len(_below(path, root)) < len(path)
 
 
 def _below(path: bytes, root: str) -> bytes:

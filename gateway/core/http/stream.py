@@ -18,7 +18,7 @@ from ..kernels.head import RequestHead
 from ..kernels.target import ASTERISK_FORM
 from .fields import response_block
 from .framing import lacks_content, response_length
-from .mounts import Mount
+from .mounts import Mount, begins_with
 from .service import Service
 from .status import error_text
 
@@ -29,7 +29,8 @@ class HTTPStream(Stream):
     """One request and its response.
 
     For the responder to read: `head`, `client` and `server` ((host, port) tuples, or None on a Unix socket),
-    `scheme`, `root_path`, `mount` (which of several applications it is for, or None), `request_length` (bytes, -1 when
+    `scheme`, `root_path`, `mount` (which of several applications it is for, or None) and then `received_root` (the part
+    of `root_path` that the path begins with, as a proxy may have removed the rest), `request_length` (bytes, -1 when
     not known in advance), `body_complete`, `body_size` (bytes that `take_body` would return), `writable` (False while
     the peer's queue is above its high-water mark), `disconnected`, `peer_closed`, `response_started`,
     `response_complete`.
@@ -57,6 +58,7 @@ class HTTPStream(Stream):
         "no_content",
         "peer_closed",
         "reason",
+        "received_root",
         "request_length",
         "responder",
         "response_complete",
@@ -92,6 +94,7 @@ class HTTPStream(Stream):
         self.scheme = scheme
         self.root_path = service.root_path
         self.mount: Mount | None = None
+        self.received_root = ""
         self.responder = None
         self.environ = None
         # Monotonic seconds: when the head was complete (as of the last tick, where that will do), and, for the access
@@ -142,12 +145,16 @@ class HTTPStream(Stream):
             self.send_head(204, b"", response_block(()), False)
             self.send_body(b"", False)
             return False
-        mount = self.service.mounts.find(self.head.raw_path, self.root_path)
+        path = self.head.raw_path
+        # Not that of the stream: what a proxy names in X-Forwarded-Prefix it has removed.
+        root = self.service.root_path
+        mount = self.service.mounts.find(path, root)
         if mount is None:
             self.fail(404)
             return False
         self.mount = mount
         self.root_path += mount.prefix
+        self.received_root = root + mount.prefix if root and begins_with(path, root) else mount.prefix
         mount.requests += 1
         if mount.concurrency and mount.requests > mount.concurrency:
             self.fail(503)

@@ -73,35 +73,31 @@ def stream_environ(stream: HTTPStream, base: dict) -> dict:
         if port:
             environ["REMOTE_PORT"] = f"{port}"
     if stream.root_path:
-        mount = stream.mount
-        set_script_name(environ, stream.root_path, "" if mount is None else mount.prefix)
+        set_script_name(environ, stream.root_path, None if stream.mount is None else stream.received_root)
     return environ
 
 
-def set_script_name(environ: dict, root_path: str, prefix: str = "") -> int:
+def set_script_name(environ: dict, root_path: str, received: str | None = None) -> int:
     """Split the path into SCRIPT_NAME, the application's root, and PATH_INFO, the place in it. Returns 0.
 
-    A path that does not begin with the root is left as it is: a proxy has removed the root already. That can't be said
-    of the end of it that is the `prefix` of a mount.
+    `received` is the part of the root that the path is known to begin with. Without it, a path that does not begin with
+    the root is left as it is: a proxy has removed the root already.
     """
     root = root_path.rstrip("/")
     if not root:
         return 0
-    if not root.isascii():
-        root = as_latin_1(root)
-        prefix = as_latin_1(prefix)
-    environ["SCRIPT_NAME"] = root
+    environ["SCRIPT_NAME"] = script = as_latin_1(root)
     path: str = environ["PATH_INFO"]
-    if under(path, root):
-        environ["PATH_INFO"] = path[len(root) :]
-    elif prefix:
-        environ["PATH_INFO"] = path[len(prefix) :]
+    if received is not None:
+        environ["PATH_INFO"] = path[len(as_latin_1(received)) :]
+    elif under(path, script):
+        environ["PATH_INFO"] = path[len(script) :]
     return 0
 
 
 def as_latin_1(text: str) -> str:
     """The bytes of `text` in UTF-8, each as one character."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def host_and_port(host: bytes | None, scheme: str) -> tuple:
