@@ -202,13 +202,11 @@ class GatewayWorker(Worker):  # type: ignore[misc]
             self.notify()
             self.nr = self.requests()
             self._look()
-            if not self.alive:
-                self.server.hurry()
-            elif self.ppid != os.getppid():
+            if self.alive and self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.alive = False
                 server.ask_shutdown()
-            elif self.nr >= self.max_requests:
+            elif self.alive and self.nr >= self.max_requests:
                 self.log.info("Autorestarting worker after current request.")
                 self.alive = False
                 if server.started:
