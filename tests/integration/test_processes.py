@@ -427,6 +427,8 @@ def test_a_storm_of_signals(folder: Path) -> None:
             seen |= workers(server)
             if turn % 7 == 0:
                 os.kill(max(seen & workers(server) or {server.worker_pid}), signal.SIGKILL)
+        # The kernel tells in which order they came only of those it has delivered.
+        until(lambda: "ShdPnd:\t0000000000000000" in Path(f"/proc/{server.pid}/status").read_text())
         # HUP sets back to two how many there are.
         completed = count(server, "Reload complete")
         server.signal(signal.SIGHUP)
