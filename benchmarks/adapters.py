@@ -102,7 +102,13 @@ def speed(rounds: int, seconds: float) -> None:
     found = adapters(TO_WSGI_ADAPTERS)
     for threads in (1, 8):
         made = {name: adapter(hello_asgi) for name, adapter in found.items()}
-        row(f"ASGI under WSGI, called by {threads}", made, lambda app, n=threads: call_wsgi(app, n, seconds), rounds)
+        row(
+            f"ASGI under WSGI, called by {threads}",
+            made,
+            lambda app, n=threads: call_wsgi(app, n, seconds),
+            rounds,
+            here=True,
+        )
     found = adapters(TO_ASGI_ADAPTERS)
     for tasks in (1, 8):
         made = {name: adapter(hello_wsgi) for name, adapter in found.items()}
@@ -110,7 +116,7 @@ def speed(rounds: int, seconds: float) -> None:
         def measure(app: Any, count: int = tasks) -> float:
             return asyncio.run(call_asgi(app, count, seconds))
 
-        row(f"WSGI under ASGI, called by {tasks}", made, measure, rounds)
+        row(f"WSGI under ASGI, called by {tasks}", made, measure, rounds, here=True)
     ours = ["-m", "gateway", "--interface", "wsgi", "--no-supervisor", "--limit-connection-requests", "1000000"]
     for title, targets, command in (
         ("ASGI under WSGI, gateway --threads 8", TO_WSGI_ADAPTERS, ours),
@@ -122,11 +128,17 @@ def speed(rounds: int, seconds: float) -> None:
             row(title, ports, lambda port: load(port, seconds), rounds)
 
 
-def row(title: str, what: dict[str, Any], measure: Callable[[Any], float], rounds: int) -> None:
-    """Measure in turns, so that what else the machine does hits all alike."""
+def row(title: str, what: dict[str, Any], measure: Callable[[Any], float], rounds: int, *, here: bool = False) -> None:
+    """Measure in turns, so that what else the machine does hits all alike.
+
+    `here`: in this process, whose CPU per request is shown as well. It does not depend on how soon a thread is run that
+    has been woken, which on a busy machine is most of the time.
+    """
     results: dict[str, list[float]] = {name: [] for name in what}
+    costs: dict[str, list[float]] = {name: [] for name in what}
     for number in range(rounds + 1):
         for name, subject in what.items():
+            began, used = time.perf_counter(), time.process_time()
             try:
                 result = measure(subject)
             except ConnectionError:
@@ -135,11 +147,25 @@ def row(title: str, what: dict[str, Any], measure: Callable[[Any], float], round
             if number:
                 # The first round warms up.
                 results[name].append(result)
-    medians = {name: statistics.median(values) for name, values in results.items()}
-    best = max((value for name, value in medians.items() if name != "gateway"), default=0.0)
-    shown = [f"{medians[name]:,.0f}" if name in medians else "-" for name in TO_ASGI_ADAPTERS]
-    shown.append(f"{medians['gateway'] / best:.1f}" if best else "-")
-    print(f"| {title} | " + " | ".join("fails" if each == "0" else each for each in shown) + " |", flush=True)
+                count = result * (time.perf_counter() - began)
+                costs[name].append((time.process_time() - used) / count * 1e6 if count else 0.0)
+    show(title, {name: statistics.median(values) for name, values in results.items()}, lambda ours, best: ours / best)
+    if here:
+        cost = {name: statistics.median(values) for name, values in costs.items()}
+        show(f"{title}: µs of CPU per request", cost, lambda ours, best: best / ours, best=min)
+
+
+def show(
+    title: str,
+    medians: dict[str, float],
+    compare: Callable[[float, float], float],
+    best: Callable[..., float] = max,
+) -> None:
+    """Print one row of the table."""
+    others = [value for name, value in medians.items() if name != "gateway" and value]
+    cells = [f"{medians[name]:,.0f}" if name in medians else "-" for name in TO_ASGI_ADAPTERS]
+    cells.append(f"{compare(medians['gateway'], best(others)):.1f}" if others else "-")
+    print(f"| {title} | " + " | ".join("fails" if cell == "0" else cell for cell in cells) + " |", flush=True)
 
 
 def call_wsgi(app: Any, threads: int, seconds: float) -> float:
@@ -207,7 +233,7 @@ def served(command: list[str], name: str) -> Iterator[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        load(port, 0.1, 1)
+        connect(port).close()
         yield port
     finally:
         process.send_signal(signal.SIGTERM)

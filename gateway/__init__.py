@@ -60,10 +60,11 @@ def run(app: Any = None, **options: Any) -> None:
     for text in translation.warnings:
         warnings.warn(text, stacklevel=2)
     options = translation.options
-    config = enter(app.replace(**options) if isinstance(app, Config) else Config(app, **options))
+    config = app.replace(**options) if isinstance(app, Config) else Config(app, **options)
     if config.daemon:
         raise ConfigError("daemon: a program goes into the background by itself, or `gateway --daemon` does")
     apply_environment(config, os.environ)
+    config = enter(config)
     if config.needs_master:
         from .supervisor.master import run as supervise
 

@@ -140,6 +140,10 @@ class ASGIToWSGI:
                 self._state = state if lifespan.supported else None
             self._home = home
 
+    def forget_lock(self) -> None:
+        """In a child process: whoever was starting the application was in the parent."""
+        self._starting = threading.Lock()
+
     async def _start(self, state: dict[str, Any]) -> Lifespan:
         lifespan = Lifespan(
             self.app,

@@ -109,8 +109,11 @@ def shared_loop() -> LoopThread:
 
 def _forget() -> None:
     global _shared, _lock
-    # The lock may have been held in the parent, by a thread that is not here.
+    # Locks may have been held in the parent, by threads that are not here.
     _lock = threading.Lock()
+    if _shared is not None:
+        for adapter in list(_shared.adapters):
+            adapter.forget_lock()
     _shared = None
 
 

@@ -391,7 +391,8 @@ class Config:
     @property
     def needs_master(self) -> bool:
         """Whether there is more to do than serving in one process for as long as it lasts."""
-        names = ("reload", "max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        limits = ("max_requests", "max_worker_age", "max_worker_memory", "max_worker_memory_hard")
+        names = ("control_socket", "reload", *limits)
         return bool(self._values["workers"] > 1 or any(self._values[name] for name in names))
 
     @property

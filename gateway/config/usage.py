@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
         description="Serve a WSGI or ASGI application over HTTP.",
         epilog="Every option can also be given as an environment variable (GATEWAY_<OPTION>), in gateway.toml or "
         "in [tool.gateway] of pyproject.toml. 0 switches a limit or timeout off. "
-        f"`{PROGRAM} migrate gunicorn.conf.py` prints a configuration of gunicorn as gateway.toml.",
+        f"`{PROGRAM} migrate gunicorn.conf.py` prints a configuration of gunicorn as gateway.toml; `{PROGRAM} ctl` and "
+        f"`{PROGRAM} top` are for a server that runs with --control-socket.",
         formatter_class=Formatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,

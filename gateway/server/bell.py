@@ -6,6 +6,9 @@ another was faster, and has spent as much as on a small request. So the listenin
 waits, with the loop's own epoll descriptor, under the number of a descriptor that the loop knows: an eventfd(2) that
 nobody ever writes to. To the loop it is this one that is readable.
 
+Who is woken has to see to the connections: others do not know of them. So each has a look of its own now and then,
+which bounds how long one waits when it does not.
+
 Which descriptor the loop's is tells the kernel (proc_pid_fdinfo(5)): the one that watches the eventfd. Where there is
 no such thing, the listening socket is watched as any other.
 """

@@ -319,6 +319,15 @@ class Listener:
         elif self._loop is not None:
             self._loop.remove_reader(self.sock.fileno())
 
+    def look(self) -> None:
+        """See whether connections wait that nobody has been woken for; to be called now and then.
+
+        The one that was woken for them may have ended instead, or be busy with what came at the same time.
+        """
+        if self._hung and self._pause is None:
+            # The kernel looks when the socket is put where it waits.
+            self._watch()
+
     def stop(self, *, leave_queue: bool = False) -> None:
         """Accept what the kernel has queued, unless others shall and can (`leave_queue`), and then no more.
 
@@ -335,9 +344,13 @@ class Listener:
             self._pause = None
         else:
             self._unwatch()
+        woken_alone = self._hung and self._woken_alone
         self._drop_bell()
         if self.alone or not leave_queue:
             self._accept_some(ACCEPTS_AT_DRAIN)
+        elif woken_alone:
+            # No other process may know of these.
+            self._accept_some(ACCEPTS_PER_TURN)
         if self._pause is not None:
             # Out of descriptors: what is queued now can't be served.
             self._pause.cancel()

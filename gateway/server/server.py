@@ -448,6 +448,8 @@ class Server:
                 self.share.leave()
             else:
                 self.share.show()
+                for listener in self.listeners:
+                    listener.look()
         assert self._loop is not None
         self._timer = self._loop.call_later(TICK, self._tick)
 

@@ -35,6 +35,12 @@ Reply = Callable[[dict[str, Any]], object]
 DUMP_TIME = 0.5
 """Seconds for a worker whose loop is blocked to have its stacks written by the signal."""
 
+ACCEPT_TIME = 5.0
+"""Seconds that workers have, once a reload is complete, to stop accepting."""
+
+LOOK = 0.02
+"""Seconds between two looks at whether they have."""
+
 MOST = ROWS // 4
 """Workers that can be asked for: reloads need room for as many again, and so do those that are ending."""
 
@@ -46,6 +52,8 @@ class Waiting:
         self.reply = reply
         self.coming = coming
         self.upgrade = upgrade
+        self.until = 0.0
+        """Until when those before may go on accepting; 0: it is not over yet."""
 
 
 class Commands:
@@ -109,11 +117,13 @@ class Commands:
         for due in [dump for dump in self._dumps if now >= dump[0]]:
             self._dumps.remove(due)
             due[1]()
-        self._reloads = [waiting for waiting in self._reloads if not self._settled(waiting)]
+        self._reloads = [waiting for waiting in self._reloads if not self._settled(waiting, now)]
 
     def deadline(self) -> float | None:
         """When `tick` has something to do by itself."""
         times = [inquiry.deadline for inquiry in self._inquiries] + [moment for moment, _ in self._dumps]
+        if any(waiting.until for waiting in self._reloads):
+            times.append(time.monotonic() + LOOK)
         return min(times, default=None)
 
     def _log(self, request: dict[str, Any]) -> None:
@@ -215,7 +225,12 @@ class Commands:
                 return
         reply(failed(refusal))
 
-    def _settled(self, waiting: Waiting) -> bool:
+    def _accepting(self, coming: Generation) -> bool:
+        """Whether a worker of another generation still accepts connections."""
+        master = self.master
+        return any(c.generation is not coming and not master.board.left(c.row) for c in master.children.values())
+
+    def _settled(self, waiting: Waiting, now: float) -> bool:
         """Whether a reload has come to its end; then whoever waits was told."""
         master = self.master
         if waiting.coming is not None:
@@ -226,6 +241,10 @@ class Commands:
                 # With --reload something is served in any case.
                 self._reply_failed(waiting.reply)
             elif master.generations.current is waiting.coming:
+                # Those that were told to go take a moment to hear of it.
+                waiting.until = waiting.until or now + ACCEPT_TIME
+                if now < waiting.until and self._accepting(waiting.coming) and not master.stopping:
+                    return False
                 waiting.reply({"ok": True, "generation": waiting.coming.number})
             elif master.generations.coming is not None:
                 waiting.reply(failed("another reload has taken its place"))

@@ -15,9 +15,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
 from gateway.errors import EXIT_ERROR, EXIT_OK
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+"""What is sent to the process that was started is meant for the daemon."""
 
 
 class Detached:
@@ -84,23 +88,25 @@ def silence() -> None:
 
 
 def end_with(leader: int, reader: int) -> NoReturn:
-    """Wait for the daemon's report, and end with its exit code; Ctrl-C ends the daemon."""
+    """Wait for the daemon's report, and end with its exit code; what would end us ends the daemon."""
     numbers: list[int] = []
-    interrupted = False
+    signals: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        if numbers:
+            os.kill(numbers[0], number)
+
+    for number in FORWARDED:
+        signal.signal(number, forward)
     received = b""
-    while True:
-        try:
-            data = os.read(reader, 64)
-        except KeyboardInterrupt:
-            interrupted = True
-            if numbers:
-                os.kill(numbers[0], signal.SIGTERM)
-            continue
+    while len(numbers) < 2 and (data := os.read(reader, 64)):
         received += data
-        numbers = [int(line) for line in received.split(b"\n")[:-1]]
-        if not data or len(numbers) == 2:
-            break
+        known = bool(numbers)
+        numbers += [int(line) for line in received.split(b"\n")[:-1]][len(numbers) :]
+        if signals and numbers and not known:
+            os.kill(numbers[0], signals[-1])
     os.waitpid(leader, 0)
     # No report: it was killed.
     code = numbers[1] if len(numbers) == 2 else EXIT_ERROR
-    os._exit(EXIT_ERROR if interrupted else code)
+    os._exit(EXIT_ERROR if signals else code)

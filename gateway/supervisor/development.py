@@ -11,6 +11,7 @@ Rule 3: what can't start is shown, in place of the application, until the next s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds the worker before gets to end; then the next one starts beside it."""
 
+ACCEPTING = 5.0
+"""Seconds it gets to accept no more, if it is just slow and not stuck: what it still accepts, old code answers."""
+
+STUCK = 1.0
+"""Seconds without a turn of its loop after which it is stuck."""
+
+LOOK = 0.05
+"""Seconds between two looks at it."""
+
 SHOWN = 3
 """Files that the log names."""
 
@@ -52,8 +62,8 @@ class Development:
         self.name = ""
         self.files: dict[str, Stamp | None] = {}
         """What workers have loaded, and how it looked."""
-        self.wait_until = 0.0
-        """When to start the next worker, even if the one before has not ended."""
+        self._asked = 0.0
+        """When the worker before was last told to make way."""
 
     def start(self) -> None:
         """Begin to watch."""
@@ -69,10 +79,11 @@ class Development:
             self.master.selector.unregister(self.channel)
         self.channel.close()
         self.channel = None
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ChildProcessError):  # the master has reaped it
+            if os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                os.kill(self.pid, signal.SIGKILL)
+                # Its end is a signal, too, which nobody may be there for any more.
+                os.waitpid(self.pid, 0)
 
     def leave(self) -> None:
         """In another process: close our copy of the channel."""
@@ -108,11 +119,21 @@ class Development:
         for child in self.master.children.values():
             if child.generation is current and child.state != LEAVING:
                 child.make_way()
-        self.wait_until = time.monotonic() + PATIENCE
+        self._asked = time.monotonic()
 
     def holds(self, now: float) -> bool:
-        """Whether the next worker waits for one before it to end."""
-        return now < self.wait_until and any(child.state == LEAVING for child in self.master.children.values())
+        """Whether the next worker waits for one before it."""
+        if now >= self._asked + ACCEPTING:
+            return False
+        board = self.master.board
+        leaving = [child for child in self.master.children.values() if child.state == LEAVING]
+        if now < self._asked + PATIENCE:
+            return bool(leaving)
+        return any(not board.left(child.row) and board.silence(child.row).loop < STUCK for child in leaving)
+
+    def next_look(self, now: float) -> float | None:
+        """When to ask anew whether it waits, or None."""
+        return now + LOOK if self.master.generations.coming is not None and self.holds(now) else None
 
     def failed(self, message: str, trace: str) -> None:
         """Serve what is wrong, until the next save."""

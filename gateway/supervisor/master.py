@@ -264,8 +264,8 @@ class Master:
             times.append(self.stop_at)
         if self.stopping and self.booting_until > now:
             times.append(self.booting_until)
-        if self.development is not None and self.development.wait_until > now:
-            times.append(self.development.wait_until)
+        if self.development is not None and (moment := self.development.next_look(now)) is not None:
+            times.append(moment)
         if self.control is not None and (deadline := self.control.commands.deadline()) is not None:
             times.append(deadline)
         if self.notifier.watchdog_interval:

@@ -41,7 +41,10 @@ class SignalQueue:
         return self._reader
 
     def take(self) -> list[str]:
-        """The names of the signals that have arrived, in order; each once, unless it is one of COUNTED."""
+        """The names of the signals that have arrived, in order; each once, unless it is one of COUNTED.
+
+        What came several times stands where it came last: that is what it was sent after.
+        """
         names: list[str] = []
         while True:
             try:
@@ -50,8 +53,11 @@ class SignalQueue:
                 return names
             for number in data:
                 name = self._numbers.get(number)
-                if name is not None and (name in COUNTED or name not in names):
-                    names.append(name)
+                if name is None:
+                    continue
+                if name in names and name not in COUNTED:
+                    names.remove(name)
+                names.append(name)
             if len(data) < READ_SIZE:
                 return names
 
@@ -73,6 +79,8 @@ class SignalQueue:
     def close(self) -> None:
         """Give the descriptors back."""
         if self._reader >= 0:
+            with contextlib.suppress(ValueError):  # in another thread than the main one nothing was installed
+                signal.set_wakeup_fd(-1)
             os.close(self._reader)
             os.close(self._writer)
             self._reader = self._writer = -1

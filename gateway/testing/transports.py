@@ -44,7 +44,7 @@ class _Application:
         self.app = app
         self.raise_app_exceptions = raise_app_exceptions
         self.client = client
-        self.options = {"interface": interface, **options}
+        self.options = options if interface == "auto" else {"interface": interface, **options}
         self.server: MemoryServer | None = None
         """The running server."""
         self._running = 0
@@ -65,7 +65,8 @@ class _Application:
 
 
 class Transport(_Application, httpx.BaseTransport):
-    """For `httpx.Client(transport=Transport(app))`: `app` is a WSGI or ASGI application, or a target "module:app".
+    """For `httpx.Client(transport=Transport(app))`: `app` is a WSGI or ASGI application, a target "module:app", or
+    `gateway.Mounts`.
 
     `interface` is as on the command line, and further keywords are the options of `gateway.Config`: `threads`,
     `root_path`, `lifespan`, limits and timeouts. `client` is the address that the application sees, None for a Unix

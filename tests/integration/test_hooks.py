@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -203,18 +204,26 @@ def test_the_signals_of_a_worker(folder: Path) -> None:
         os.kill(victim, signal.SIGINT)
         assert [note["pid"] for note in notes.wait("worker_int")] == [victim]
         notes.wait("child_exit")
-        victim = notes.wait("post_worker_init", 2)[-1]["pid"]
-        with server.connect() as client:
-            client.send(request("GET", "/block"))
-            assert [note["pid"] for note in notes.wait("worker_abort")] == [victim]
-        assert notes.wait("child_exit", 2)[-1]["worker"] == victim
-        assert [note["pid"] for note in notes.all("worker_exit")][-1] == victim
+        with contextlib.ExitStack() as clients:
+            ends = []
+
+            def aborted() -> list[dict[str, Any]]:
+                # A machine that is very busy may not let a worker finish in the time that it has.
+                if len(notes.all("child_exit")) not in ends:
+                    ends.append(len(notes.all("child_exit")))
+                    clients.enter_context(server.connect()).send(request("GET", "/block"))
+                return notes.all("worker_abort")
+
+            victim = until(aborted)[0]["pid"]
+            until(lambda: victim in [note["worker"] for note in notes.all("child_exit")])
+        assert victim in [note["pid"] for note in notes.all("worker_exit")]
         server.wait_for_line(rf"Worker \(pid:{victim}\) (was sent SIGABRT|killed)")
         assert 'served.py", line' in server.log, "the stack comes all the same"
         server.wait_for_lines("Application startup complete", 3, TIME)
+        before = len(notes.all("worker_int"))
         server.signal(signal.SIGQUIT)
         assert server.wait(TIME) == 0
-    assert len(notes.all("worker_int")) == 2
+    assert len(notes.all("worker_int")) == before + 1
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi", "threadless"])

@@ -211,6 +211,17 @@ def test_interrupts_that_come_together(folder: Path, times: int) -> None:
         assert "Shutting down: Master" in server.log
 
 
+def test_a_worker_that_comes_during_the_delay_announces_the_end_too(folder: Path) -> None:
+    with start(folder, "--drain-delay=60", workers=1) as server:
+        server.signal(signal.SIGTERM)
+        server.wait_for_line("Not ready any more; stopping in 60 s")
+        os.kill(server.worker_pid, signal.SIGKILL)
+        server.wait_for_lines("Application startup complete", 2, TIME)
+        until(lambda: "close" in server.get("/", "Connection: keep-alive").connection)
+        server.signal(signal.SIGINT)
+        assert server.wait(TIME) == 0
+
+
 def pending(pid: int, number: int) -> bool:
     """Whether a signal waits for a process (proc_pid_status(5))."""
     try:

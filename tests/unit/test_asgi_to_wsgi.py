@@ -398,7 +398,11 @@ async def app(scope, receive, send):
 adapter = ASGIToWSGI(app)
 print(Answer(adapter, environ()).body.decode(), flush=True)
 if "fork" in sys.argv:
+    # Some other thread may be about to start it.
+    adapter._starting.acquire()
     child = os.fork()
+    if child:
+        adapter._starting.release()
     print(Answer(adapter, environ()).body.decode(), flush=True)
     if child:
         assert os.waitpid(child, 0)[1] == 0

@@ -20,6 +20,7 @@ import pytest
 from gateway.config.addresses import Address, parse_address
 from gateway.server import listener as module
 from gateway.server.listener import BindError, Listener, open_listeners
+from gateway.server.share import Board, Share
 
 from .aio import LOOPS, eventually, run
 
@@ -434,6 +435,34 @@ def test_a_connection_that_failed_is_skipped(caplog: pytest.LogCaptureFixture) -
 
     run("asyncio", main)
     assert not caplog.records
+
+
+@linux
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_was_woken_alone_leaves_nothing_to_others(loop: str) -> None:
+    """They do not know of it: with nobody else coming, it would wait for ever."""
+
+    async def main() -> None:
+        accepted: list[socket.socket] = []
+        board = Board()
+        with listening("127.0.0.1:0") as (listener,):
+            listener.start(
+                asyncio.get_running_loop(),
+                lambda sock, client, server: accepted.append(sock),
+                log,
+                Share(board, board.take()),
+            )
+            with socket.create_connection(tcp(listener)):
+                await eventually(lambda: len(accepted) == 1)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+            clients = [socket.create_connection(tcp(listener)) for _ in range(2)]
+            listener.stop(leave_queue=True)
+            assert len(accepted) == 3
+            for sock in clients + accepted:
+                sock.close()
+
+    run(loop, main)
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -327,9 +327,15 @@ def test_what_has_no_effect_with_reload_is_said():
 
 
 def test_reload_takes_uvicorns_names_and_several_values():
-    config = Config("main:app", reload=True, reload_dirs=[".", ".."], reload_includes="*.html,*.css", reload_excludes=["x"])
+    config = Config(
+        "main:app", reload=True, reload_dirs=[".", ".."], reload_includes="*.html,*.css", reload_excludes=["x"]
+    )
     section = config.development
-    assert (section.reload_dir, section.reload_include, section.reload_exclude) == ((".", ".."), ("*.html", "*.css"), ("x",))
+    assert (section.reload_dir, section.reload_include, section.reload_exclude) == (
+        (".", ".."),
+        ("*.html", "*.css"),
+        ("x",),
+    )
     assert section.reload_delay == 0.25
 
 

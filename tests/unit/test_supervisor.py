@@ -93,7 +93,7 @@ def test_signals_are_counted_where_each_counts() -> None:
         queue.install()
         for name in ("TTIN", "HUP", "TTIN", "HUP", "INT", "INT"):
             send(name)
-        assert queue.take() == ["ttin", "hup", "ttin", "int", "int"]
+        assert queue.take() == ["ttin", "ttin", "hup", "int", "int"]
         assert queue.take() == []
         with queue.held():
             send("USR1")

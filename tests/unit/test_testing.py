@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import testing
+from gateway import Mount, Mounts, testing
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
 from gateway.testing import AsyncTransport, Transport
 from gateway.testing.process import arguments, environment
@@ -78,6 +78,16 @@ def test_target_and_interface() -> None:
         assert http.get("/").text == "hello"
     with pytest.raises(ConfigError):
         client(hello, threads="many").get("/")
+
+
+def test_mounts() -> None:
+    app = App()
+    mounts = Mounts([Mount("/old", wsgi_apps.hello), Mount("/new", app)])
+    with client(mounts) as http:
+        assert http.get("/old/path").text == "hello"
+        assert http.get("/new").text == "value"
+        assert http.get("/elsewhere").status_code == 404
+    assert app.record == ["startup", "shutdown"]
 
 
 def test_without_a_context() -> None:

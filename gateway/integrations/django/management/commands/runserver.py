@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 from django.apps import apps
@@ -61,5 +62,5 @@ class Command(RunserverCommand):  # type: ignore[misc]
             super().on_bind(server_port)
         finally:
             self.stdout = stdout
-        said = text.getvalue().replace("Starting WSGI development", f"Starting gateway {self.kind} development")
-        stdout.write(said, ending="")
+        words = r"Starting (?:\w+ )?development server"
+        stdout.write(re.sub(words, f"Starting gateway {self.kind} development server", text.getvalue()), ending="")
