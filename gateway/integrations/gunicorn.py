@@ -109,7 +109,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """TERM: finish what is running."""
         self.alive = False
-        self._stop_soon(None)
+        self._stop_soon()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """QUIT and INT: stop at once."""
@@ -118,22 +118,24 @@ class GatewayWorker(Worker):  # type: ignore[misc]
         self.cfg.worker_int(self)
         if self.server is None:
             sys.exit(0)
-        self._stop_soon(0.0)
+        self._stop_soon()
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """ABRT, from a master that has not heard of us for too long: say where we are, and end."""
         where = "".join(traceback.format_stack(frame))
         self.log.critical("Worker aborted. It was here:\n%s", where.rstrip())
-        self.aborted = True
+        self.aborted = self._at_once = True
         # An application may catch the SystemExit that follows.
-        self._stop_soon(0.0)
+        self._stop_soon()
         super().handle_abort(sig, frame)
 
-    def _stop_soon(self, grace: float | None) -> None:
+    def _stop_soon(self) -> None:
         if self.server is not None:
-            if grace is not None and self._watchdog is not None:
-                self._watchdog.arm(EXIT_TIME)
-            self.server.ask_shutdown(grace)
+            if self._at_once:
+                if self._watchdog is not None:
+                    self._watchdog.arm(EXIT_TIME)
+                self.server.hurry()
+            self.server.ask_shutdown()
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -188,8 +190,8 @@ class GatewayWorker(Worker):  # type: ignore[misc]
 
     def _look(self) -> None:
         """Whether somebody else has decided that we stop."""
-        if not self.alive and self.server is not None:
-            self.server.ask_shutdown(0.0 if self._at_once else None)
+        if not self.alive:
+            self._stop_soon()
 
     async def _beat(self, server: Server) -> None:
         """Tell the master that the loop turns, as long as it does; also while requests finish."""
@@ -200,13 +202,11 @@ class GatewayWorker(Worker):  # type: ignore[misc]
             self.notify()
             self.nr = self.requests()
             self._look()
-            if not self.alive:
-                pass
-            elif self.ppid != os.getppid():
+            if self.alive and self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.alive = False
                 server.ask_shutdown()
-            elif self.nr >= self.max_requests:
+            elif self.alive and self.nr >= self.max_requests:
                 self.log.info("Autorestarting worker after current request.")
                 self.alive = False
                 if server.started:

@@ -91,7 +91,8 @@ class Server:
     address where no other is given; they stay the caller's to close. `listeners` are those of a supervisor, in place
     of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
     the start. `handle_signals`: TERM and INT stop gracefully, a
-    second INT at once. `recycle` is called with the reason why this process should be replaced, and sees to it.
+    second INT at once. `recycle` is called with the reason why this process should be replaced, and sees to it;
+    `accepting` when connections are accepted, before the first one is.
     `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is used as the program has
     set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this process as. `tls` stands in
     for what the options would make.
@@ -112,6 +113,7 @@ class Server:
         loggers: log.Loggers | None = None,
         watchdog: Watchdog | None = None,
         recycle: Callable[[str], object] | None = None,
+        accepting: Callable[[], object] | None = None,
         hook_worker: HookWorker | None = None,
         tls: ssl.SSLContext | None = None,
         **options: Any,
@@ -147,6 +149,7 @@ class Server:
         self._owns_loggers = loggers is None
         self._watchdog = watchdog
         self._recycle = recycle
+        self._accepting = accepting
         self._watch: LoopWatch | None = None
         self._heartbeat: Any = None
         self._inflight: InFlight | None = None
@@ -419,6 +422,9 @@ class Server:
             except NotImplementedError:
                 timeout = acceptor.handshake_timeout or None
                 await listener.start_server(loop, acceptor.late_protocol, self.tls, timeout)
+        if self._accepting is not None:
+            # Now, and not in the loop's next turn: its first request may be one that never lets it turn again.
+            self._accepting()
         if not self.supervised:
             self.log.info("%s", self.describe())
             for listener in self.listeners:

@@ -129,6 +129,7 @@ class Worker:
                 loggers=self.loggers,
                 watchdog=watchdog,
                 recycle=lambda reason: self.channel.send(recycle=reason),
+                accepting=self._tell_ready,
                 hook_worker=self.hook_worker,
             )
             call(self.config.hooks, "post_worker_init", self.hook_worker)
@@ -151,19 +152,16 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     async def _serve(self, server: Server) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self.channel, self._listen)
-        serving = asyncio.ensure_future(server.serve())
-        try:
-            await server.wait_started()
-            self.hook_worker.booted = True
-            self.ready = self.channel.send(ready=server.describe())
-            if self.silent:
-                silence()
-            self._tell_files(loop)
-        finally:
-            # What made the start fail comes from here as well.
-            await serving
+        asyncio.get_running_loop().add_reader(self.channel, self._listen)
+        await server.serve()
+
+    def _tell_ready(self) -> None:
+        assert self.server is not None
+        self.hook_worker.booted = True
+        self.ready = self.channel.send(ready=self.server.describe())
+        if self.silent:
+            silence()
+        self._tell_files(asyncio.get_running_loop())
 
     def _listen(self) -> None:
         """Something has come from the master, or it is gone."""

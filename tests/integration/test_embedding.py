@@ -303,12 +303,13 @@ def test_busy_port_raises_and_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("app", [asgi, wsgi])
 def test_in_a_thread(app: Any, loop: str) -> None:
+    before = set(threading.enumerate())
     with make(app, loop=loop).run_in_thread() as server:
         assert server.started
         assert get(server.addresses[0]) == app.__name__.encode() + b" /"
         assert any(thread.name == "gateway-server" for thread in threading.enumerate())
     assert not server.started
-    assert not any(thread.name.startswith("gateway-") for thread in threading.enumerate())
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("gateway-")]
 
 
 def test_failed_start_in_a_thread_is_raised_here() -> None:

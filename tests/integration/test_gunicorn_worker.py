@@ -265,6 +265,18 @@ def test_stop(gunicorn: Any, number: int) -> None:
         assert time.monotonic() - began < 20
 
 
+def test_quit_ends_a_graceful_stop(gunicorn: Any) -> None:
+    server = gunicorn("application:wsgi", "--threads", "2", "--graceful-timeout", "100").ready()
+    thread, _ = wait_until_busy(server, "/sleep/60")
+    worker = int(server.wait_for(r"Booting worker with pid: (\d+)")[0][1])
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("Shutting down\n")
+    os.kill(worker, signal.SIGQUIT)
+    server.wait_for(rf"Worker exiting \(pid: {worker}\)")
+    assert server.code() == 0
+    thread.join(WAIT)
+
+
 def test_reload_by_signal(gunicorn: Any, tmp_path: Path) -> None:
     server = gunicorn("application:wsgi", "--threads", "2").ready()
     assert "one wsgi" in server.get().text

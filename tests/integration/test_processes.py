@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -280,6 +281,17 @@ def test_a_blocked_loop_is_ended_with_its_stacks_in_the_log(folder: Path) -> Non
         assert len(workers(server) & before) == 1
         assert 'served.py", line' in server.log
         assert answer(server)
+        assert server.terminate(TIME) == 0
+
+
+def test_a_worker_whose_first_request_blocks_it_is_ended_too(folder: Path) -> None:
+    """It is waiting when the worker begins to accept, which the master must have heard of by then."""
+    write_app(folder, within="if scope['path'] == '/block':\n    import time\n    time.sleep(60)")
+    with start(folder, "--timeout=1", workers=1) as server, contextlib.ExitStack() as clients:
+        for _ in range(3):
+            clients.enter_context(server.connect(TIME)).send(request("GET", "/block"))
+        server.wait_for_lines(r"Worker \(pid:\d+\) timeout: its event loop has not turned", 3, TIME)
+        until(lambda: answer(server))
         assert server.terminate(TIME) == 0
 
 

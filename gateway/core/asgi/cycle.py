@@ -22,12 +22,8 @@ from ..http.websocket import WebSocketStream
 from ..kernels.base import Handler, Responder, Stream, bind
 from ..kernels.driver import READY, YIELD, Driver, Yield, copy_context, ready, task_options
 from .scope import base_scope, http_extensions, http_scope
+from .turns import BURST, MESSAGE_COST
 from .websocket import WebSocketCycle, websocket_scope
-
-# Bytes an application may send or receive without waiting before other tasks get their turn.
-BURST = 262144
-# What one message counts for, beside its bytes.
-MESSAGE_COST = 2048
 
 
 class ASGIHandler(Handler):

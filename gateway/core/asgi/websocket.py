@@ -13,11 +13,7 @@ from ..http.fields import response_block
 from ..http.websocket import WebSocketStream
 from ..kernels.driver import READY, YIELD, Driver, Receive, Waiter, Yield, receive, waiter
 from .scope import set_root_path
-
-# Bytes an application may send or receive without waiting before other tasks get their turn.
-BURST = 262144
-# What one message counts for, beside its bytes.
-MESSAGE_COST = 2048
+from .turns import BURST, MESSAGE_COST
 
 
 class WebSocketCycle(Driver):
