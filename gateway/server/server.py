@@ -168,6 +168,7 @@ class Server:
         self._at_once = asyncio.Event()
         self._leave_queue = False
         self._keep_idle = False
+        self._make_way = False
         self._stop_task: asyncio.Task[None] | None = None
 
     # For the program around it
@@ -265,6 +266,7 @@ class Server:
         """
         self._leave_queue = True
         self._keep_idle = keep_idle
+        self._make_way = not keep_idle
         self._ask(None)
 
     async def __aenter__(self) -> Server:
@@ -545,6 +547,7 @@ class Server:
             report=self._inflight.report,
             leave_queue=self._leave_queue,
             keep_idle=self._keep_idle,
+            make_way=self._make_way,
             log=self.log,
         )
         return self._drain

@@ -10,7 +10,7 @@ told with the answer to it. (RFC 9112 9.5 leaves it to clients to try again what
 
 Where other processes accept at the same sockets (`leave_queue`), what is queued is theirs. With `keep_idle`, idle
 connections are not closed at once: a client may just be sending its next request on one. It is answered, with
-"Connection: close".
+"Connection: close". With `make_way` nothing is answered that has not arrived yet.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Drain:
         report: Callable[[str], object],
         leave_queue: bool = False,
         keep_idle: bool = False,
+        make_way: bool = False,
         log: logging.Logger,
     ) -> None:
         self.listeners = listeners
@@ -72,6 +73,7 @@ class Drain:
         self.report = report
         self.leave_queue = leave_queue
         self.keep_idle = keep_idle
+        self.make_way = make_way
         self.log = log
         self._told: set[Protocol] = set()
 
@@ -113,7 +115,7 @@ class Drain:
                 continue
             if all_of_them or connection.describe() or connection.lingering():
                 self._tell(protocol)
-            elif not (self.keep_idle or connection.fresh()):
+            elif not self.keep_idle and (self.make_way or not connection.fresh()):
                 waiting.append(protocol)
         for index in range(0, len(waiting), POLLED):
             some = waiting[index : index + POLLED]

@@ -13,9 +13,12 @@ Rule 4: every wait for a worker has an end: it is asked, then made to dump its s
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import os
 import selectors
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -157,6 +160,9 @@ class Master:
 
     def _start(self) -> None:
         self.titles.be("master")
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            # To stderr, which stays the same when logs move.
+            faulthandler.enable(sys.__stderr__ or sys.stderr)
         self.log.info("Starting gateway %s", __version__)
         if self.config.processes.umask is not None:
             os.umask(self.config.processes.umask)

@@ -284,6 +284,16 @@ def test_a_blocked_loop_is_ended_with_its_stacks_in_the_log(folder: Path) -> Non
         assert server.terminate(TIME) == 0
 
 
+def test_abrt_shows_what_the_master_does(folder: Path) -> None:
+    with start(folder) as server:
+        pids = workers(server)
+        server.signal(signal.SIGABRT)
+        assert server.wait(TIME) == -signal.SIGABRT
+        server.wait_for_line("Fatal Python error: Aborted")
+        assert 'master.py", line' in server.log
+        until(lambda: all(map(gone, pids)))
+
+
 def test_a_worker_whose_first_request_blocks_it_is_ended_too(folder: Path) -> None:
     """It is waiting when the worker begins to accept, which the master must have heard of by then."""
     write_app(folder, within="if scope['path'] == '/block':\n    import time\n    time.sleep(60)")
