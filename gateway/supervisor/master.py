@@ -18,7 +18,6 @@ import faulthandler
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -160,9 +159,9 @@ class Master:
 
     def _start(self) -> None:
         self.titles.be("master")
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            # To stderr, which stays the same when logs move.
-            faulthandler.enable(sys.__stderr__ or sys.stderr)
+        with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
+            # To stderr, if there is one: it stays the same when logs move.
+            faulthandler.enable()
         self.log.info("Starting gateway %s", __version__)
         if self.config.processes.umask is not None:
             os.umask(self.config.processes.umask)
