@@ -83,6 +83,64 @@ class ServerFailed(AssertionError):
     """The server did not do what the test waited for; the message holds what it logged."""
 
 
+class Program:
+    """A program other than our own command, from its start to its end, with what it prints and logs."""
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None, *, session: bool = False
+    ) -> None:
+        self.lines: list[str] = []
+        self.news = threading.Condition()
+        self.ended = False
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=session,
+        )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                with self.news:
+                    self.lines.append(line)
+                    self.news.notify_all()
+        with self.news:
+            self.ended = True
+            self.news.notify_all()
+
+    @property
+    def log(self) -> str:
+        with self.news:
+            return "".join(self.lines)
+
+    def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
+        """All that matches, once there are so many of it."""
+        end = time.monotonic() + 2 * WAIT
+        with self.news:
+            while len(found := list(re.finditer(pattern, "".join(self.lines)))) < count:
+                assert not self.ended and self.news.wait(end - time.monotonic()), f"no {pattern!r}"
+        return found
+
+    def end(self, number: int = signal.SIGTERM, *, group: bool = False) -> int:
+        """The exit code, with the log complete; `group`: all processes of its session get the signal."""
+        if self.process.poll() is None:
+            (os.killpg if group else os.kill)(self.process.pid, number)
+        return self.code()
+
+    def code(self) -> int:
+        code = self.process.wait(2 * WAIT)
+        self.reader.join(WAIT)
+        return code
+
+
 class Server:
     """One server process; a context manager.
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, environment
+from .harness import WAIT, Program
 
 pytest.importorskip("django")
 
@@ -63,49 +60,12 @@ application = get_{kind}_application()
 """
 
 
-class Command:
-    """`manage.py ...`, from its start to its end."""
+class Command(Program):
+    """`manage.py ...`."""
 
     def __init__(self, folder: Path, *arguments: str, **env: str) -> None:
-        self.lines: list[str] = []
-        self.ended = False
-        self.news = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
-            cwd=folder,
-            env=environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # Ctrl+C goes to all of them, the reloader's child as well.
-            start_new_session=True,
-        )
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as stream:
-            for line in stream:
-                with self.news:
-                    self.lines.append(line)
-                    self.news.notify_all()
-        with self.news:
-            self.ended = True
-            self.news.notify_all()
-
-    @property
-    def log(self) -> str:
-        with self.news:
-            return "".join(self.lines)
-
-    def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
-        end = time.monotonic() + 2 * WAIT
-        with self.news:
-            while len(found := list(re.finditer(pattern, "".join(self.lines)))) < count:
-                assert not self.ended and self.news.wait(end - time.monotonic()), f"no {pattern!r}"
-        return found
+        # Ctrl+C goes to all of them, the reloader's child as well.
+        super().__init__([sys.executable, "manage.py", *arguments], folder, env, session=True)
 
     @property
     def url(self) -> str:
@@ -126,19 +86,6 @@ class Command:
                 pass
             assert time.monotonic() < end, f"no {text!r}"
             time.sleep(0.1)
-
-    def end(self, number: int = signal.SIGTERM, *, group: bool = False) -> int:
-        if self.process.poll() is None:
-            if group:
-                os.killpg(self.process.pid, number)
-            else:
-                self.process.send_signal(number)
-        return self.code()
-
-    def code(self) -> int:
-        code = self.process.wait(2 * WAIT)
-        self.reader.join(WAIT)
-        return code
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, environment
+from .harness import WAIT, Program
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gunicorn") is None or sys.platform == "win32", reason="gunicorn is not installed"
@@ -67,51 +67,15 @@ async def asgi(scope, receive, send):
 """
 
 
-class Gunicorn:
-    """One gunicorn with gateway's worker, from its start to its end."""
+class Gunicorn(Program):
+    """One gunicorn with gateway's worker."""
 
     def __init__(self, folder: Path, target: str, *options: str, worker: str = WORKER, **env: str) -> None:
         (folder / "application.py").touch()
         if not (folder / "application.py").read_text():
             (folder / "application.py").write_text(APP)
         command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", "127.0.0.1:0", "-k", worker]
-        self.lines: list[str] = []
-        self.news = threading.Condition()
-        self.ended = False
-        self.process = subprocess.Popen(
-            [*command, *options, target],
-            cwd=folder,
-            env=environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as stream:
-            for line in stream:
-                with self.news:
-                    self.lines.append(line)
-                    self.news.notify_all()
-        with self.news:
-            self.ended = True
-            self.news.notify_all()
-
-    @property
-    def log(self) -> str:
-        with self.news:
-            return "".join(self.lines)
-
-    def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:
-        end = time.monotonic() + 2 * WAIT
-        with self.news:
-            while len(found := list(re.finditer(pattern, "".join(self.lines)))) < count:
-                assert not self.ended and self.news.wait(end - time.monotonic()), f"no {pattern!r}"
-        return found
+        super().__init__([*command, *options, target], folder, env)
 
     def ready(self, workers: int = 1) -> Gunicorn:
         self.wait_for("Using interface", workers)
@@ -127,17 +91,6 @@ class Gunicorn:
 
     def get(self, path: str = "/", **options: Any) -> httpx.Response:
         return httpx.get(self.url + path, timeout=WAIT, **options)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """The exit code, with the log complete."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.code()
-
-    def code(self) -> int:
-        code = self.process.wait(2 * WAIT)
-        self.reader.join(WAIT)
-        return code
 
 
 @pytest.fixture
