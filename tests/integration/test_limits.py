@@ -496,7 +496,7 @@ def test_out_of_descriptors() -> None:
             for client in clients:
                 client.send(HELLO)
             for client in clients:
-                client.socket.settimeout(0.2 if served else 10)
+                client.socket.settimeout(3 if served else 10)
                 try:
                     assert client.response().body == b"hello"
                     served += 1
