@@ -309,7 +309,7 @@ def access_log_enabled(log: Any) -> bool:
 
 
 def make_tls(cfg: Any) -> ssl.SSLContext:
-    """gunicorn's context, its hook `ssl_context` included. Raises ConfigError: files that don't go together, ciphers."""
+    """gunicorn's context, its hook `ssl_context` included. Raises ConfigError: files that don't go together."""
     try:
         context: ssl.SSLContext = sock.ssl_context(cfg)
     except (OSError, ValueError) as error:  # SSLError is an OSError
