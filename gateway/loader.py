@@ -173,6 +173,8 @@ def load_mounts(
             app = load(
                 mount.app, factory=mount.factory, app_dir=app_dir, interface=mount.interface, pythonpath=pythonpath
             )
+        except ConfigError as error:
+            raise ConfigError(f"mount {mount.path}: {error}") from None
         except AppLoadError as error:
             code = EXIT_USAGE if error.__cause__ is None else error.exit_code
             raise AppLoadError(
@@ -221,7 +223,7 @@ def entry_points(target: str) -> tuple[str, str]:
     for name in ENTRY_POINTS:
         if not has_module(package, name):
             other = ENTRY_POINTS[name == "wsgi"]
-            hint = f", or say --interface {other}" if has_module(package, other) else ""
+            hint = f", or serve {package}.{other} alone" if has_module(package, other) else ""
             raise ConfigError(
                 f"--interface django: the project {package} has no {name}.py; "
                 f"add the one that `django-admin startproject` writes{hint}"
@@ -371,12 +373,21 @@ def modules_in(folder: str) -> list[str]:
 
 
 def default_attribute(module: ModuleType) -> tuple[object, str]:
-    """What a bare module means. Raises AppLoadError."""
+    """What a bare module means. Raises AppLoadError, and ConfigError for a project that lacks an entry point."""
     for attribute in DEFAULT_ATTRIBUTES:
         if hasattr(module, attribute):
             return getattr(module, attribute), f"{module.__name__}:{attribute}"
     factories = [name for name in ("create_app", "make_app", "get_app", "create_application") if hasattr(module, name)]
     hint = f"; did you mean {module.__name__}:{factories[0]}()?" if factories else ""
+    if not factories and hasattr(module, "__path__"):
+        points = [f"{module.__name__}.{name}" for name in ENTRY_POINTS if has_module(module.__name__, name)]
+        if len(points) == 1:
+            raise ConfigError(
+                f"{module.__name__}: has {points[0]}, and of the two entry points of a Django project not the other;"
+                f" add that, or write {points[0]} to serve the one"
+            )
+        if points:
+            hint = f"; did you mean {' or '.join(points)}?"
     raise AppLoadError(
         f"module {module.__name__} has neither `application` nor `app`; name its attribute,"
         f" as in {module.__name__}:attribute{hint}"

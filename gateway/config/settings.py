@@ -594,6 +594,8 @@ class Config:
         values, text = self._values, self._text
         if values["mount"]:
             self._check_mounts()
+        if both := set(values["django_wsgi"]) & set(values["django_asgi"]):
+            raise ConfigError(f"{text('django_wsgi')}, {text('django_asgi')}: {min(both)} can't be both; keep one")
         if values["workers"] > 1 and not values["supervisor"]:
             raise ConfigError(
                 f"{text('workers')}: {values['workers']} processes can't be had with --no-supervisor, which is one"

@@ -30,17 +30,27 @@ def load_app(app: Any, config: Config) -> loader.Loaded:
     settings = config.application
     if app is None:
         app = settings.app
+    loaded: loader.Loaded
     if app is None and settings.mount:
-        return loader.load_mounts(settings.mount, app_dir=settings.app_dir, pythonpath=settings.pythonpath)
-    if app is None:
+        loaded = loader.load_mounts(settings.mount, app_dir=settings.app_dir, pythonpath=settings.pythonpath)
+    elif app is None:
         raise ConfigError("no application given; say which, as in: Server('app:app')")
-    return loader.load(
-        app,
-        factory=settings.factory,
-        app_dir=settings.app_dir,
-        interface=settings.interface,
-        pythonpath=settings.pythonpath,
-    )
+    else:
+        loaded = loader.load(
+            app,
+            factory=settings.factory,
+            app_dir=settings.app_dir,
+            interface=settings.interface,
+            pythonpath=settings.pythonpath,
+        )
+    if settings.django_wsgi or settings.django_asgi:
+        served = (app for _, app in loaded.mounts) if isinstance(loaded, loader.LoadedMounts) else (loaded,)
+        if not any(isinstance(app, loader.LoadedProject) for app in served):
+            raise ConfigError(
+                f"{'--django-wsgi' if settings.django_wsgi else '--django-asgi'}: chooses between the entry points of a"
+                " Django project, and none is served by both; name the project's package, as in mysite"
+            )
+    return loaded
 
 
 def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) -> Backend:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from gateway import Config, Mount, loader
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
 from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, observe
 from gateway.loader import entry_points, is_project
+from gateway.server.assembly import load_app
 
 django = pytest.importorskip("django")
 
@@ -332,7 +334,7 @@ def test_entry_points(projects: None, target: str, expected: tuple[str, str]) ->
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("hybrid_half", "the project hybrid_half has no asgi.py; .*, or say --interface wsgi$"),
+        ("hybrid_half", "the project hybrid_half has no asgi.py; .*, or serve hybrid_half.wsgi alone$"),
         ("hybrid_none", "the project hybrid_none has no wsgi.py; .* writes$"),
         ("hybrid_absent", "the project hybrid_absent has no wsgi.py"),
         ("not a name", "names no project"),
@@ -341,6 +343,29 @@ def test_entry_points(projects: None, target: str, expected: tuple[str, str]) ->
 def test_a_project_without_an_entry_point(projects: None, target: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         entry_points(target)
+
+
+def test_half_a_project_is_no_target(projects: None) -> None:
+    """Whoever names a project's package means both of its entry points."""
+    for mounts in (False, True):
+        with pytest.raises(ConfigError, match=r"hybrid_half: has hybrid_half\.wsgi, and of the two entry points"):
+            loader.load_mounts([Mount("/x", "hybrid_half")]) if mounts else loader.load("hybrid_half")
+    with pytest.raises(AppLoadError, match=r"did you mean hybrid_both\.wsgi or hybrid_both\.asgi\?$"):
+        loader.load("hybrid_both", interface="wsgi")
+    with pytest.raises(AppLoadError, match=r"as in hybrid_none:attribute$"):
+        loader.load("hybrid_none")
+
+
+def test_overrides_without_a_project(projects: None) -> None:
+    for options in ({"django_wsgi": ["/x"]}, {"django_asgi": "/x"}, {"django_asgi": "/x", "interface": "asgi"}):
+        with pytest.raises(ConfigError, match="chooses between the entry points of a Django project, and none"):
+            load_app(None, Config(plain_asgi, **options))
+    with pytest.raises(ConfigError, match=r"django_wsgi, .*django_asgi: /x can't be both"):
+        Config("mysite", django_wsgi=["/x", "/y"], django_asgi="/x")
+
+
+async def plain_asgi(scope: Any, receive: Any, send: Any) -> None:
+    """An application that is no project."""
 
 
 def test_a_project_is_recognised(projects: None) -> None:
