@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import ConfigError
-from . import options as table
 from .addresses import DEFAULT_HOST, DEFAULT_PORT, Address, unix_address
 from .mounts import Mount, check_mounts, is_mounts
-from .options import BY_NAME, ONE_AT_A_TIME, OPTIONS, WORKER_CLASSES, Option, find, worker_interface
+from .options import BY_NAME, NAMES, OPTIONS, Option, find
 from .values import suggest
+from .worker_classes import ONE_AT_A_TIME, WORKER_CLASSES, worker_interface
 
 if TYPE_CHECKING:
     from ..tls import TLSSettings
@@ -262,7 +262,7 @@ class Config:
     """The options of one server. Can't be changed; `replace` makes another.
 
     `app` is a target such as "module:attribute", or the application itself, or several of them (`Mounts`). `options`
-    are the names of `config/options.py`; texts are read as on the command line (`keep_alive="75s"`). Nothing is read
+    are the names of `config/options`; texts are read as on the command line (`keep_alive="75s"`). Nothing is read
     from files or the environment: `config.sources.load` does that.
 
     Every option's value is also an attribute of its own name: `config.threads`.
@@ -671,7 +671,7 @@ def keyword(name: str) -> Option:
     """The option a keyword names. Raises ConfigError with a suggestion."""
     option = find(name)
     if option is None:
-        raise ConfigError(f"there is no option {name!r}{suggest(name, table.NAMES)}")
+        raise ConfigError(f"there is no option {name!r}{suggest(name, NAMES)}")
     return option
 
 
