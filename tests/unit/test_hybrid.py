@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
 from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, observe
-from gateway.loader import entry_points, is_project
+from gateway.loader.projects import entry_points, is_project
 
 django = pytest.importorskip("django")
 
