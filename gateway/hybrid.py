@@ -45,6 +45,9 @@ MARK = "gateway_interface"
 class Split:
     """Decides by a request's path (and its Host, where the URLconf depends on that) which entry point runs it.
 
+    `SplitHandler` (core/http/split.py) looks at `everywhere`, `urlconfs` and `paths`, in this order, and calls `decide`
+    for what is in none of them.
+
     `wsgi` and `asgi` are path prefixes, on segment borders, that override what the view is; the longest one wins. Must
     be made after Django is set up. Raises AppLoadError: the URLconf can't be imported.
     """
@@ -55,8 +58,10 @@ class Split:
 
         overrides = [(prefix, "wsgi") for prefix in wsgi] + [(prefix, "asgi") for prefix in asgi]
         self._overrides = sorted(overrides, key=lambda override: len(override[0]), reverse=True)
-        self._paths: dict[tuple[bytes, str, str], bool] = {}
-        self._urlconfs: dict[str, str] = {}
+        self.paths: dict[tuple[bytes, str, str], bool] = {}
+        """Whether the ASGI entry point runs a request, by path as received, root and URLconf."""
+        self.urlconfs: dict[str, str] = {}
+        """The URLconf of hosts for which middleware has set one; then it is "" in `paths` for all others."""
         self._streaming: set[str] = set()
         """Routes of synchronous views that return asynchronous content."""
         self.root = settings.ROOT_URLCONF
@@ -69,6 +74,9 @@ class Split:
             ) from error
         self.all_asynchronous = async_only_middleware()
         """The middleware that can't run behind WSGI, by name: then everything goes behind ASGI. Empty for none."""
+        self.everywhere: bool | None = None
+        """Whether the ASGI entry point runs all requests (True) or none (False); None if that depends on the path."""
+        self._settle()
 
     @property
     def description(self) -> str:
@@ -81,46 +89,47 @@ class Split:
             return "all views are asynchronous and run on the event loop"
         return "synchronous views run in threads, asynchronous ones on the event loop"
 
-    def asynchronous(self, path: bytes, root: str = "", host: str = "") -> bool:
-        """Whether the ASGI entry point runs a request for `path`, as received.
+    def decide(self, path: bytes, root: str, urlconf: str) -> bool:
+        """Whether the ASGI entry point runs a request for `path`, as received, which is not in `paths`.
 
-        `root` is what the project is reached under (SCRIPT_NAME), `host` the Host field as it came; empty for none.
+        `root` is what the project is reached under (SCRIPT_NAME), `urlconf` empty for the project's own.
         """
-        if self.all_asynchronous:
-            return True
-        urlconf = ""
-        if self._urlconfs:
-            urlconf = self._urlconfs.get(host, "")
-        elif len(self._kinds) < 2 and not self._overrides and not self._streaming:
-            return True in self._kinds
-        key = (path, root, urlconf)
-        known = self._paths.get(key)
-        if known is None:
-            known = self._decide(below(path, root), urlconf or self.root)
-            if len(path) <= PATH_LENGTH:
-                if len(self._paths) >= PATHS:
-                    self._paths.clear()
-                self._paths[key] = known
-        return known
+        asynchronous = self._find(below(path, root), urlconf or self.root)
+        if len(path) <= PATH_LENGTH:
+            if len(self.paths) >= PATHS:
+                self.paths.clear()
+            self.paths[path, root, urlconf] = asynchronous
+        return asynchronous
 
     def learn_urlconf(self, host: str, urlconf: object) -> None:
         """Middleware has chosen `urlconf` for a request to `host`."""
-        if not isinstance(urlconf, str) or self._urlconfs.get(host) == urlconf:
+        if not isinstance(urlconf, str) or self.urlconfs.get(host) == urlconf:
             return
-        if urlconf == self.root and not self._urlconfs:
+        if urlconf == self.root and not self.urlconfs:
             return
-        if len(self._urlconfs) >= HOSTS:
-            self._urlconfs.clear()
-        self._urlconfs[host] = urlconf
+        if len(self.urlconfs) >= HOSTS:
+            self.urlconfs.clear()
+        self.urlconfs[host] = urlconf
+        self._settle()
 
     def learn_streaming(self, path: str, host: str = "") -> None:
         """The synchronous view that `path` leads to has returned asynchronous content."""
-        match = resolve(path, self._urlconfs.get(host, self.root), self._language)
+        match = resolve(path, self.urlconfs.get(host, self.root), self._language)
         if match is not None and match.route not in self._streaming:
             self._streaming.add(match.route)
-            self._paths.clear()
+            self.paths.clear()
+            self._settle()
 
-    def _decide(self, path: str, urlconf: str) -> bool:
+    def _settle(self) -> None:
+        """See whether all paths have the same answer, so that none needs to be looked at."""
+        if self.all_asynchronous:
+            self.everywhere = True
+        elif self.urlconfs or self._overrides or self._streaming or len(self._kinds) == 2:
+            self.everywhere = None
+        else:
+            self.everywhere = True in self._kinds
+
+    def _find(self, path: str, urlconf: str) -> bool:
         for prefix, interface in self._overrides:
             if path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/"):
                 return interface == "asgi"
