@@ -32,7 +32,8 @@ from gunicorn.workers.base import Worker
 from ..adapters.environ import scope_environ
 from ..config import gunicorn as settings_table
 from ..config.options import BY_NAME
-from ..config.settings import Config, Extras, Source
+from ..config.rules import Source
+from ..config.settings import Config, Extras
 from ..config.sources import RANK_FILE, RANK_VARIABLE, environment
 from ..errors import AppLoadError, ConfigError
 from ..log import Loggers, text_of

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from gateway.config.addresses import Address
-from gateway.config.settings import ListenSettings
+from gateway.config.sections import ListenSettings
 from gateway.server.listener import Listener, open_listeners
 
 Key = tuple[Address, int]
