@@ -1,5 +1,5 @@
-"""Options: the table (`options`), where their values come from (`sources`), what they mean for each other (`rules`), and
-what they become (`settings`, `sections`).
+"""Options: the table (`options`), where their values come from (`sources`), what they mean for each other (`rules`),
+and what they become (`settings`, `sections`).
 """
 
 from .addresses import Address

@@ -37,7 +37,7 @@ from ..config.settings import Config, Extras
 from ..config.sources import RANK_FILE, RANK_VARIABLE, environment
 from ..errors import AppLoadError, ConfigError
 from ..log import Loggers, text_of
-from ..server.listener import open_listeners
+from ..server.binding import open_listeners
 from ..server.server import EXIT_TIME, Server, Stopped
 from ..server.worker import Watchdog, loop_factory
 from ..tracebacks import describe_cause

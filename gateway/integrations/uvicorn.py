@@ -35,7 +35,7 @@ from gateway.config.uvicorn import KEYWORDS, Translation, differing, translate
 from gateway.errors import AppLoadError, BindError, ConfigError, GatewayError
 from gateway.server import server as engine
 from gateway.server.assembly import load_app
-from gateway.server.listener import open_listeners
+from gateway.server.binding import open_listeners
 from gateway.server.worker import loop_factory
 from gateway.tracebacks import describe_cause
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from gateway.config.addresses import Address
 from gateway.config.sections import ListenSettings
-from gateway.server.listener import Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 Key = tuple[Address, int]
 """An address, and how many times it was named before: port 0 is another port each time."""

@@ -225,7 +225,7 @@ def test_a_syntax_error_shows_its_line(folder):
 
 
 def serve_with(monkeypatch, run_server) -> None:
-    for name in ("gateway.server.server", "gateway.supervisor.master"):
+    for name in ("gateway.server.program", "gateway.supervisor.master"):
         module = types.ModuleType(name)
         module.run = lambda config, *more: run_server(config)
         monkeypatch.setitem(sys.modules, name, module)
