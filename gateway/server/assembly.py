@@ -15,7 +15,8 @@ from gateway._version import __version__
 from gateway.backend import Backend, choose
 from gateway.config.addresses import Address
 from gateway.config.mounts import Mount
-from gateway.config.settings import Config, ForwardedSettings, LogSettings
+from gateway.config.sections import ForwardedSettings, LogSettings
+from gateway.config.settings import Config
 from gateway.errors import ConfigError
 
 from .threads import NoThreads, ThreadPool

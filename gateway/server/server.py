@@ -30,7 +30,7 @@ from gateway import log
 from gateway._version import __version__
 from gateway.backend import Backend
 from gateway.config.settings import Config
-from gateway.errors import EXIT_OK, AppLoadError, ConfigError
+from gateway.errors import ConfigError
 
 from .assembly import (
     AccessLog,
@@ -44,10 +44,11 @@ from .assembly import (
     make_upgrade,
     program_loggers,
 )
-from .hooks import HERE, HookWorker, RequestHooks, tell
+from .binding import open_listeners
+from .hooks import HookWorker, RequestHooks, tell
 from .inflight import InFlight
 from .lifespan import Lifespans
-from .listener import Listener, open_listeners
+from .listener import Listener
 from .mount import Applications
 from .protocol import Acceptor
 from .share import Share
@@ -55,12 +56,10 @@ from .stopping import CLEANUP, POLL, Drain
 from .watching import INTERVAL, LoopWatch
 from .worker import (
     Signals,
-    Terminated,
     Watchdog,
     loop_factory,
     loop_name,
     raise_descriptor_limit,
-    terminated_by_signal,
 )
 
 if TYPE_CHECKING:
@@ -599,54 +598,3 @@ class Server:
 
 class Stopped(RuntimeError):
     """Told to stop before the start was complete."""
-
-
-# Whole programs
-
-
-async def serve(app: Any = None, config: Config | None = None, **options: Any) -> None:
-    """Serve `app` in the running loop until cancelled; signals stay the program's. See `Server`."""
-    await Server(app, config, **options).serve()
-
-
-def run(config: Config | Any = None, /, *, ends_process: bool = True, **options: Any) -> int:
-    """Serve until a signal says stop. Returns the exit code.
-
-    `config` is a `Config`, or an application. The program's loop, logs and signals are set up as the options say.
-    `ends_process`: nothing but the process's end follows; should that not come, for threads of the application's
-    that do not end, it is brought about.
-
-    Raises ConfigError, BindError and AppLoadError.
-    """
-    if not isinstance(config, Config):
-        config = Config(config, **options)
-    elif options:
-        config = config.replace(**options)
-    factory = loop_factory(config.asgi.loop)
-    loggers = log.configure(config.log)
-    unheard = [name for name in config.hooks if name not in HERE]
-    if unheard:
-        loggers.error.warning("Hooks that are the master's are not called, there is none: %s", ", ".join(unheard))
-    watchdog = Watchdog(loggers.error)
-    try:
-        with terminated_by_signal():
-            server = Server(None, config, loggers=loggers, handle_signals=True, watchdog=watchdog)
-        with asyncio.Runner(loop_factory=factory) as runner:
-            try:
-                runner.run(server.serve())
-            finally:
-                if ends_process:
-                    watchdog.arm(EXIT_TIME)
-        loggers.error.info("Worker exiting (pid: %d)", os.getpid())
-    except Terminated:
-        loggers.error.info("Handling signal: term")
-    except (AppLoadError, OSError) as error:
-        if config.log.error_logfile != "-":
-            # Who starts us reads stderr; who looks for the reason later reads the file.
-            loggers.error.critical("%s", error)
-        raise
-    finally:
-        if not ends_process:
-            watchdog.close()
-        loggers.close()
-    return EXIT_OK

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway.config.addresses import Address
-from gateway.server.listener import Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 HEAD_SIZE = 8192
 """Bytes a request may have."""

@@ -300,10 +300,10 @@ def test_blocked_loop_does_not_outlive_its_signal() -> None:
     done = run_script(
         """
         import os, signal, socket, threading, time
-        import gateway.server.server as module
         from gateway import Config
+        from gateway.server import program, server
 
-        module.EXIT_TIME = 0.3
+        server.EXIT_TIME = 0.3
 
         async def app(scope, receive, send):
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -314,7 +314,7 @@ def test_blocked_loop_does_not_outlive_its_signal() -> None:
         client = socket.create_connection(listener.getsockname())
         client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
         config = Config(app, fd=listener.detach(), graceful_timeout=0, lifespan="off", lifespan_shutdown_timeout=0.1)
-        module.run(config)
+        program.run(config)
         """
     )
     assert done.returncode == 1, done.stderr
@@ -326,10 +326,10 @@ def test_thread_that_never_ends_does_not_keep_the_process() -> None:
     done = run_script(
         """
         import os, signal, threading
-        import gateway.server.server as module
         from gateway import Config
+        from gateway.server import program
 
-        module.EXIT_TIME = 0.3
+        program.EXIT_TIME = 0.3
 
         async def app(scope, receive, send):
             if scope["type"] == "lifespan":
@@ -340,7 +340,7 @@ def test_thread_that_never_ends_does_not_keep_the_process() -> None:
                 await receive()
                 await send({"type": "lifespan.shutdown.complete"})
 
-        raise SystemExit(module.run(Config(app, port=0)))
+        raise SystemExit(program.run(Config(app, port=0)))
         """
     )
     assert done.returncode == 1, done.stderr

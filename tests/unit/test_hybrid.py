@@ -18,7 +18,7 @@ from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
 from gateway.hybrid import AsynchronousContent, Split, SynchronousSide, observe
 from gateway.hybrid.routes import is_asynchronous, literal
 from gateway.hybrid.split import PATHS, resolve
-from gateway.loader import entry_points, is_project
+from gateway.loader.projects import entry_points, is_project
 
 django = pytest.importorskip("django")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from ...loader import is_project
+from ...loader.projects import is_project
 
 
 def target_for(interface: str) -> str:
