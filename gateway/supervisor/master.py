@@ -35,7 +35,7 @@ from gateway.tracebacks import describe_cause
 
 from . import watching
 from .backoff import Backoff
-from .child import BOOTING, LEAVING, QUICK, READY, Child
+from .child import BOOTING, READY, Child
 from .control import Control
 from .crew import Crew
 from .daemon import Detached
@@ -246,7 +246,7 @@ class Master:
         self.crew.reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
-            child.check_life(self.board.silence(child.row), now)
+            child.check_life(self.board.silence(child.row), self.board.finished(child.row), now)
             child.check(now)
             self.crew.recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
@@ -267,6 +267,7 @@ class Master:
         """Seconds until there is something to do by itself."""
         now = time.monotonic()
         times = [child.deadline for child in self.children.values() if child.deadline is not None]
+        times += [child.late_from for child in self.children.values() if child.late_from and child.late_from > now]
         if self.backoff.until > now:
             times.append(self.backoff.until)
         if self.stop_at is not None:
@@ -433,7 +434,7 @@ class Master:
         self.booting_until = time.monotonic() + BOOTING_TIME
         for child in self.children.values():
             if number == signal.SIGQUIT or child.state != READY:
-                child.stop(number, None if number != signal.SIGQUIT and child.state == LEAVING else QUICK)
+                child.stop(number, at_once=number == signal.SIGQUIT or child.state == BOOTING)
         self._stop_serving(time.monotonic())
 
     def _stop_serving(self, now: float) -> None:
@@ -517,7 +518,7 @@ class Master:
         abandoned.sockets.close(*stay, *([] if successor is None else [successor]))
         for child in self.children.values():
             if child.generation is abandoned:
-                child.retire(None if child.state == READY else QUICK)
+                child.retire(at_once=child.state != READY)
 
 
 def run(
