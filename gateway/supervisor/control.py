@@ -63,7 +63,9 @@ class Control:
         self.commands = Commands(master)
         self.clients: set[Client] = set()
         self.started = False
-        self.listeners = list(handed) or open_listeners([address], backlog=CLIENTS, unix_mode=MODE)
+        self.listeners = list(handed) or open_listeners(
+            [address], backlog=CLIENTS, unix_mode=MODE, option="--control-socket"
+        )
         # What was handed over is not ours before the other program is gone.
         self._files = [listener.unlink for listener in self.listeners]
         for listener in handed:

@@ -50,7 +50,9 @@ class Health:
         self.selector = selector
         self.state = state
         self.clients: dict[socket.socket, float] = {}
-        self.listeners = list(handed) or open_listeners([address], backlog=CLIENTS, reuse_port=False, unix_mode=0o666)
+        self.listeners = list(handed) or open_listeners(
+            [address], backlog=CLIENTS, unix_mode=0o666, option="--health-bind"
+        )
         for listener in self.listeners:
             selector.register(listener.sock, selectors.EVENT_READ, lambda listener=listener: self._accept(listener))
 
