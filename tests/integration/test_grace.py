@@ -1,4 +1,4 @@
-"""How long a stop takes at most, whatever stands in its way: the grace period, and a few seconds that are always the same.
+"""How long a stop takes at most, whatever stands in its way: the grace period, and a few seconds.
 
 The applications here never end what they do. Where nothing but the grace period counted, they would outlive it by far:
 what is asserted leaves a busy machine several times what is needed.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from .harness import Client, Server, request
+from .harness import Client, Program, Server, package_path, request
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc"),
@@ -132,3 +133,21 @@ def test_an_import_that_is_stuck_in_c(folder: Path) -> None:
         server.wait_for_line("importing", TIME)
         assert stop_time(server) < MOST
         assert "did not stop in time" in server.log
+
+
+def gateway_that_is_imported(folder: Path, *arguments: str) -> Program:
+    """The command, in the middle of importing itself."""
+    (folder / "argparse.py").write_text("import os, time\nos.write(2, b'importing\\n')\ntime.sleep(600)\n")
+    command = [sys.executable, "-m", "gateway", *arguments]
+    program = Program(command, folder, {"PYTHONPATH": f"{folder}:{package_path()}"})
+    program.wait_for("importing")
+    return program
+
+
+@pytest.mark.parametrize("options", [(), ("--no-supervisor",)])
+def test_the_command_before_it_is_imported(folder: Path, options: tuple[str, ...]) -> None:
+    assert gateway_that_is_imported(folder, "graceful:app", "--bind=127.0.0.1:0", *options).end() == 0
+
+
+def test_a_command_that_serves_nothing_has_failed(folder: Path) -> None:
+    assert gateway_that_is_imported(folder, "graceful:app", "--check-config").end() == -signal.SIGTERM
