@@ -40,6 +40,7 @@ from .control import Control
 from .crew import Crew
 from .daemon import Detached
 from .development import Development
+from .following import follow, warnings
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
@@ -52,7 +53,7 @@ from .reload import Generation, Generations, boots_at_once
 from .signals import SignalQueue
 from .sockets import Sockets, adopted
 from .systemd import Notifier
-from .titles import Titles
+from .titles import Titles, name_of
 from .upgrade import VARIABLE, Succession
 from .worker import WorkerProcess
 
@@ -85,7 +86,7 @@ class Master:
         self.environ = {name: value for name, value in environ.items() if name not in (VARIABLE, "WATCHDOG_PID")}
         # What the workers would find out one after the other.
         loop_factory(config.asgi.loop)
-        self.config = config
+        self.config = self.started_with = config
         self.reread = reread
         self.folder = folder
         self.detached = detached
@@ -127,7 +128,7 @@ class Master:
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.loaded: Loaded | None = None
         """The application, with --preload."""
-        self.titles = Titles(config.proc_name or config.application.name)
+        self.titles = Titles(name_of(config))
         self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 
@@ -194,8 +195,7 @@ class Master:
             passed = [adopted(number, address) for number in handed.get(f"health {address}", ())]
             self.succession.borrow(passed)
             self.health = Health(address, self.selector, self.state, passed)
-            for listener in self.health.listeners:
-                self.log.info("Health at: %s", listener.url("http"))
+            self.health.announce(self.log)
         path = self.config.processes.control_socket
         if path is not None:
             address = unix_address(path)
@@ -335,6 +335,7 @@ class Master:
             return
         self.reloads += 1
         previous.sockets.close(coming.sockets)
+        follow(self, self.config)
         self.notifier.ready(self.state().reason)
         if coming.failure is None:
             self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
@@ -478,7 +479,7 @@ class Master:
         try:
             if self.reread is not None:
                 config, environ = self.reread()
-                for warning in config.warnings:
+                for warning in (*config.warnings, *warnings(self.started_with, config)):
                     self.log.warning("%s", warning)
             sockets = Sockets(config.listen, others)
         except (ConfigError, BindError) as error:
