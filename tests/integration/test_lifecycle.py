@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -410,6 +411,19 @@ def test_unix_socket_in_use(tmp_path: Path) -> None:
         sock.listen()
         line = one_line(PROBES["asgi"], *APPS, "--bind", f"unix:{tmp_path}/s", code=1)
     assert "address already in use" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="these are the master's")
+@pytest.mark.parametrize("option", ["--health-bind", "--control-socket"])
+def test_the_option_that_names_an_address_in_use(tmp_path: Path, option: str) -> None:
+    path = f"{tmp_path}/s"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        value = path if option == "--control-socket" else f"unix:{path}"
+        done = run_gateway(PROBES["asgi"], *APPS, "--bind=127.0.0.1:0", option, value)
+    assert done.returncode == 1
+    assert re.search(rf"gateway: error: .*{path}: address already in use; .* with {option}\.$", done.stderr, re.M)
 
 
 @pytest.mark.parametrize(
