@@ -122,7 +122,9 @@ def test_a_socket_for_each_worker(folder: Path, load_of: Callable[..., Load]) ->
         until(lambda: len(workers(server)) == 2)
         result = load.stop()
         assert set(result["failed"]) <= {"reset", "closed"}, result
-        assert sum(result["failed"].values()) <= 10, result
+        # What was in the queue of the one that was killed, and arrived as others closed theirs: it depends on how long
+        # they were kept from running.
+        assert sum(result["failed"].values()) <= (10 if BARS else result["requests"] // 10), result
         assert len(result["bodies"]) > 3, result
         pids = workers(server)
         inodes = [listening(pid, server.port) for pid in pids]
