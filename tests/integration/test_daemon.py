@@ -172,6 +172,25 @@ def test_an_interrupted_start(folder: Path, number: signal.Signals) -> None:
         process.stderr.close()
 
 
+def test_an_interrupt_that_finds_the_daemon_gone() -> None:
+    script = """
+import os, signal, threading
+from gateway.supervisor.daemon import end_with
+reader, writer = os.pipe()
+gone = os.fork() or os._exit(0)
+os.waitpid(gone, 0)
+os.write(writer, b"%d\\n" % gone)
+leader = os.fork() or os._exit(0)
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.close(writer)
+threading.Timer(0.2, interrupt).start()
+end_with(leader, reader)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=TIME)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_daemon_has_a_master(folder: Path) -> None:
     done = run_gateway("served:app", "-D", "--no-supervisor", cwd=folder)
     assert done.returncode == 2
