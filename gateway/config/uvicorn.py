@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .options import BY_NAME, NAMES, find
-from .settings import LOG_LEVELS
+from .sections import LOG_LEVELS
 from .values import suggest
 
 ONE_HTTP = "gateway has one implementation of HTTP/1.1"

@@ -32,11 +32,12 @@ from gunicorn.workers.base import Worker
 from ..adapters.environ import scope_environ
 from ..config import gunicorn as settings_table
 from ..config.options import BY_NAME
-from ..config.settings import Config, Extras, Source
+from ..config.rules import Source
+from ..config.settings import Config, Extras
 from ..config.sources import RANK_FILE, RANK_VARIABLE, environment
 from ..errors import AppLoadError, ConfigError
 from ..log import Loggers, text_of
-from ..server.listener import open_listeners
+from ..server.binding import open_listeners
 from ..server.server import EXIT_TIME, Server, Stopped
 from ..server.worker import Watchdog, loop_factory
 from ..tracebacks import describe_cause

@@ -14,7 +14,9 @@ from gateway import loader, log
 from gateway._version import __version__
 from gateway.backend import Backend, choose
 from gateway.config.addresses import Address
-from gateway.config.settings import Config, ForwardedSettings, LogSettings
+from gateway.config.mounts import Mount
+from gateway.config.sections import ForwardedSettings, LogSettings
+from gateway.config.settings import Config
 from gateway.errors import ConfigError
 
 from .threads import NoThreads, ThreadPool
@@ -44,13 +46,17 @@ def load_app(app: Any, config: Config) -> loader.Loaded:
             pythonpath=settings.pythonpath,
         )
     if settings.django_wsgi or settings.django_asgi:
-        served = (app for _, app in loaded.mounts) if isinstance(loaded, loader.LoadedMounts) else (loaded,)
-        if not any(isinstance(app, loader.LoadedProject) for app in served):
+        if not any(isinstance(place, loader.LoadedProject) for _, place in places(loaded)):
             raise ConfigError(
                 f"{'--django-wsgi' if settings.django_wsgi else '--django-asgi'}: chooses between the entry points of a"
                 " Django project, and none is served by both; name the project's package, as in mysite"
             )
     return loaded
+
+
+def places(loaded: loader.Loaded) -> Sequence[tuple[Mount | None, loader.LoadedApp | loader.LoadedProject]]:
+    """The applications with their mounts; a single one has none."""
+    return loaded.mounts if isinstance(loaded, loader.LoadedMounts) else ((None, loaded),)
 
 
 def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) -> Backend:
@@ -67,6 +73,8 @@ def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) 
             modules.append("kernels.queue")
     if isinstance(loaded, loader.LoadedMounts):
         modules.append("http.mounts")
+    if any(isinstance(place, loader.LoadedProject) for _, place in places(loaded)):
+        modules.append("http.split")
     if forwarding(config.forwarded):
         modules.append("http.forwarded")
     if loggers.access is not None:
@@ -114,11 +122,6 @@ def make_pool(
     """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
-        if config.request_timeout:
-            logger.warning(
-                "--request-timeout has no effect on a WSGI application with --threads 0: it runs on the event loop, "
-                "which can't take its response back meanwhile"
-            )
         return NoThreads(backend, log=logger)
     return ThreadPool(
         backend,

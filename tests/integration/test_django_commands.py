@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, Program
+from .harness import WAIT, Program, free_port
 
 pytest.importorskip("django")
 
@@ -210,9 +210,7 @@ def test_runserver_where_the_port_is_taken(manage: Any) -> None:
 
 
 def test_runserver_reloads(manage: Any, project: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = manage("runserver", str(port))
+    server = manage("runserver", str(free_port()))
     assert "one" in server.until("/sync", "WSGIRequest").text
     urls = project / "mysite" / "urls.py"
     urls.write_text(URLS.replace('f"one', 'f"another'))

@@ -141,7 +141,7 @@ def test_an_unknown_keyword_is_a_type_error() -> None:
 
 def test_gateways_own_keywords_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Config] = []
-    monkeypatch.setattr("gateway.server.server.run", lambda config, **more: seen.append(config))
+    monkeypatch.setattr("gateway.server.program.run", lambda config, **more: seen.append(config))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gateway.run("main:app", bind="127.0.0.1:0", threads=3, timeout_keep_alive=7)
@@ -170,7 +170,7 @@ def test_what_needs_a_master_gets_one(monkeypatch: pytest.MonkeyPatch, limit: st
 
 def test_variables_are_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     pytest.importorskip("dotenv")
-    monkeypatch.setattr("gateway.server.server.run", lambda config, **more: None)
+    monkeypatch.setattr("gateway.server.program.run", lambda config, **more: None)
     monkeypatch.setenv("SET_BEFORE", "stays")
     monkeypatch.setenv("SET_BY_FILE", "")
     monkeypatch.delenv("SET_BY_FILE")

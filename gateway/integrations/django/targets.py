@@ -10,7 +10,7 @@ from django.conf import settings
 from ...config.options import BY_NAME
 from ...config.sources import check_table
 from ...errors import ConfigError
-from ...loader import is_project
+from ...loader.projects import is_project
 
 
 def configured() -> Mapping[str, Any]:
