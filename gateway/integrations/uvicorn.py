@@ -24,6 +24,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -47,7 +48,9 @@ STARTUP_FAILURE = 3
 HANDLED_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 POLL = 0.1
-"""Seconds between two looks at what nobody tells of."""
+"""Seconds between two ticks of the main loop."""
+
+TICKS_A_DAY = 864_000
 
 LOGGING_CONFIG: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
 """Stands for logs as gateway writes them; None leaves the loggers to the program."""
@@ -65,6 +68,8 @@ class Config:
     reload: bool
     log_config: Any
     forwarded_allow_ips: list[str] | str | None
+    timeout_notify: int
+    callback_notify: Callable[..., Any] | None
 
     def __init__(
         self,
@@ -151,6 +156,8 @@ class Config:
                 del values[name]
         if self.log_config is LOGGING_CONFIG:
             del values["log_config"]
+        # The server sees to it.
+        del values["callback_notify"]
         return translate(differing(values), "Config")
 
     @property
@@ -188,6 +195,10 @@ class Config:
         """What to serve: the application that was loaded, or that has taken its place."""
         return self._loaded if self._loaded is not None and self.loaded_app is self._loaded.app else self.loaded_app
 
+    def configure_logging(self) -> log.Loggers | None:
+        """Set up the logs, unless they are left to the program: for processes of a supervisor, as `startup` does it."""
+        return None if self.log_config is None else log.configure(self.options.log)
+
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop; None for asyncio's default."""
         return loop_factory(self.options.asgi.loop)
@@ -220,6 +231,10 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.started = False
+        self.limit_max_requests: int | None = None
+        """Requests after which it stops, with the jitter, from `main_loop` on."""
+        self.last_notified = 0.0
+        """When `callback_notify` was called last, by `time.time`."""
         self.servers: list[Listening] = []
         """Where it listens, from `startup` on."""
         self._engine: engine.Server | None = None
@@ -289,8 +304,7 @@ class Server:
             config.load()
         self._loop = asyncio.get_running_loop()
         options = config.options if sockets is None else without_address(config.options)
-        if config.log_config is not None:
-            self._loggers = log.configure(options.log)
+        self._loggers = config.configure_logging()
         self._engine = engine.Server(config.application(), options, sockets=sockets or (), loggers=self._loggers)
         try:
             await self._engine.start()
@@ -303,16 +317,31 @@ class Server:
 
     async def main_loop(self) -> None:
         """Wait until it is time to stop."""
-        limit = self.config.options.max_requests
-        if not limit:
-            await self._wait(None)
-            return
-        limit += random.randint(0, self.config.options.max_requests_jitter)
+        options = self.config.options
+        if options.max_requests:
+            self.limit_max_requests = options.max_requests + random.randint(0, options.max_requests_jitter)
+        # Nobody waits for a tick that does nothing.
+        overridden = type(self).on_tick is not Server.on_tick
+        ticks = overridden or self.limit_max_requests is not None or self.config.callback_notify is not None
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % TICKS_A_DAY
+            await self._wait(POLL if ticks else None)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to stop; asked every POLL seconds. `counter` has come from 0, where it begins each day."""
+        notify = self.config.callback_notify
+        if notify is not None and time.time() - self.last_notified > self.config.timeout_notify:
+            self.last_notified = time.time()
+            await notify()
+        if self.should_exit:
+            return True
         assert self._engine is not None
-        while not self.should_exit and self._engine.service.total_requests < limit:
-            await self._wait(POLL)
-        if not self.should_exit:
-            self._engine.log.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+        limit = self.limit_max_requests
+        if limit is None or self._engine.service.total_requests < limit:
+            return False
+        self._engine.log.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+        return True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and wait until all is stopped. `sockets` are closed."""

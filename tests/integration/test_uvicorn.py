@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,39 @@ def test_so_many_requests() -> None:
         await serving
 
     run(main)
+
+
+def test_ticks_and_notices() -> None:
+    """For programs that override `on_tick`, as some do to stop for reasons of their own."""
+    counters: list[int] = []
+    notices: list[float] = []
+
+    class Ticking(uvicorn.Server):
+        async def on_tick(self, counter: int) -> bool:
+            counters.append(counter)
+            return await super().on_tick(counter) or counter == 2
+
+    async def notify() -> None:
+        notices.append(time.time())
+
+    async def main() -> None:
+        config = uvicorn.Config(app, port=0, access_log=False, timeout_notify=10_000, callback_notify=notify)
+        server = Ticking(config)
+        async with asyncio.timeout(WAIT):
+            await server.serve()
+        assert counters == [0, 1, 2]
+        assert server.last_notified <= notices[0] and len(notices) == 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main())
+
+
+def test_logging_of_a_child() -> None:
+    assert uvicorn.Config(app, log_config=None).configure_logging() is None
+    loggers = uvicorn.Config(app, log_level="warning").configure_logging()
+    assert loggers is not None and loggers.error.level == logging.WARNING and loggers.access is None
+    loggers.close()
 
 
 def test_a_failed_startup_exits_as_uvicorn_does(capsys: pytest.CaptureFixture[str]) -> None:
