@@ -310,8 +310,11 @@ def access_log_enabled(log: Any) -> bool:
 
 
 def make_tls(cfg: Any) -> ssl.SSLContext:
-    """gunicorn's context, its hook `ssl_context` included."""
-    context: ssl.SSLContext = sock.ssl_context(cfg)
+    """gunicorn's context, its hook `ssl_context` included. Raises ConfigError: files that don't go together."""
+    try:
+        context: ssl.SSLContext = sock.ssl_context(cfg)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ConfigError(f"TLS with certfile {cfg.certfile} and keyfile {cfg.keyfile}: {error}") from error
     # Whatever `http_protocols` promises.
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from ..config.mounts import Mount, is_mounts
-from ..errors import AppLoadError, ConfigError
+from ..errors import EXIT_USAGE, AppLoadError, ConfigError
 from .interfaces import choose
 from .loaded import Loaded, LoadedApp, LoadedMount, LoadedMounts, LoadedProject
 from .projects import is_project, load_project
@@ -77,7 +77,10 @@ def load(
 def load_mounts(
     mounts: Iterable[Mount], *, app_dir: str | None = None, pythonpath: tuple[str, ...] = ()
 ) -> LoadedMounts:
-    """The applications of `mounts`. Raises as `load`, with the mount's path in the message."""
+    """The applications of `mounts`. Raises as `load`, with the mount's path in the message.
+
+    A target that is not there or is no application makes the mounts a wrong configuration: its exit code is EXIT_USAGE.
+    """
     loaded = []
     for mount in mounts:
         try:
@@ -85,8 +88,9 @@ def load_mounts(
                 mount.app, factory=mount.factory, app_dir=app_dir, interface=mount.interface, pythonpath=pythonpath
             )
         except AppLoadError as error:
+            code = EXIT_USAGE if error.__cause__ is None else error.exit_code
             raise AppLoadError(
-                f"mount {mount.path}: {error}", exit_code=error.exit_code, show_traceback=error.show_traceback
+                f"mount {mount.path}: {error}", exit_code=code, show_traceback=error.show_traceback
             ) from error.__cause__
         if isinstance(app, LoadedMounts):
             raise ConfigError(f"mount {mount.path}: {mount.app} holds mounts, which can't stand inside of mounts")

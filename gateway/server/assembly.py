@@ -113,11 +113,6 @@ def make_pool(
     """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
-        if config.request_timeout:
-            logger.warning(
-                "--request-timeout has no effect on a WSGI application with --threads 0: it runs on the event loop, "
-                "which can't take its response back meanwhile"
-            )
         return NoThreads(backend, log=logger)
     return ThreadPool(
         backend,

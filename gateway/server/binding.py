@@ -23,23 +23,26 @@ def open_listeners(
     unix_mode: int | None = None,
     sockets: Sequence[socket.socket] = (),
     reserve: bool = False,
+    option: str = "--bind",
 ) -> list[Listener]:
     """Listen at all `addresses`, and with duplicates of the caller's `sockets`, which stay the caller's to close.
 
     `backlog` is how many connections the kernel may queue, `unix_mode` the mode of a new socket file (None: as the
-    umask says). With `reserve` and `reuse_port`, TCP addresses are only bound; see `Listener`. Raises BindError, and
-    then listens at none of them.
+    umask says). With `reserve` and `reuse_port`, TCP addresses are only bound; see `Listener`. `option` is where the
+    addresses are from, for messages. Raises BindError, and then listens at none of them.
     """
     addresses = list(addresses)
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
         raise BindError("SO_REUSEPORT does not exist on this platform; leave --reuse-port out.")
     if not hasattr(socket, "AF_UNIX") and any(address.kind in ("unix", "abstract") for address in addresses):
-        raise BindError("Unix sockets do not exist on this platform; choose a TCP address with --bind.")
+        raise BindError(f"Unix sockets do not exist on this platform; choose a TCP address with {option}.")
     listeners: list[Listener] = []
     # "[::]" takes the IPv4 addresses of its port too, unless they are asked for on their own.
     ipv4_ports = {a.port for a in addresses if a.kind == "tcp" and a.host == "0.0.0.0" and a.port}
+    name = ""
     try:
         for address in addresses:
+            name = str(address)
             if address.kind == "tcp":
                 dual = address.host == "::" and address.port not in ipv4_ports
                 listeners += bind_tcp(address, backlog, reuse_port, dual, reserve)
@@ -48,12 +51,15 @@ def open_listeners(
             elif address.kind == "abstract":
                 listeners.append(bind_abstract(address, backlog))
             else:
-                listeners.append(adopt(inherited(address), str(address), backlog))
+                listeners.append(adopt(inherited(address), name, backlog))
         for sock in sockets:
-            listeners.append(adopt(sock.dup(), "the given socket", backlog))
-    except BaseException:
+            name = "the given socket"
+            listeners.append(adopt(sock.dup(), name, backlog))
+    except BaseException as error:
         for listener in listeners:
             listener.close()
+        if isinstance(error, OSError) and not isinstance(error, BindError):
+            raise bind_error(name, error, option) from None
         raise
     return listeners
 
@@ -74,7 +80,7 @@ def own_listener(listener: Listener) -> Listener:
 
 
 def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool, reserve: bool = False) -> list[Listener]:
-    """Listen at a TCP address: at each one of them, if a name has several. Raises BindError."""
+    """Listen at a TCP address: at each one of them, if a name has several. Raises OSError, BindError too."""
     try:
         # As bytes: for a str, Python loads its IDNA codec with a megabyte of tables.
         found = socket.getaddrinfo(
@@ -104,13 +110,13 @@ def bind_tcp(address: Address, backlog: int, reuse_port: bool, dual: bool, reser
                 continue
             for listener in listeners:
                 listener.close()
-            raise bind_error(str(address), error)
+            raise
         listeners.append(listener)
         if listener.server is not None and listener.server[1] is not None:
             port = listener.server[1]
     if not listeners:
         assert failure is not None
-        raise bind_error(str(address), failure)
+        raise failure
     return listeners
 
 
@@ -142,7 +148,7 @@ def set_nodelay(sock: socket.socket) -> None:
 
 
 def bind_unix(address: Address, backlog: int, mode: int | None) -> Listener:
-    """Listen at a Unix socket in the file system, replacing one that nobody listens at. Raises BindError."""
+    """Listen at a Unix socket in the file system, in place of one nobody listens at. Raises OSError, BindError too."""
     path = address.path
     remove_stale(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -158,14 +164,14 @@ def bind_unix(address: Address, backlog: int, mode: int | None) -> Listener:
                 os.umask(old)
             os.chmod(path, mode)
         sock.listen(backlog)
-    except OSError as error:
+    except OSError:
         sock.close()
-        raise bind_error(str(address), error)
+        raise
     return Listener(sock, unlink=os.path.abspath(path))
 
 
 def remove_stale(address: Address) -> None:
-    """Remove the socket file of a server that is gone. Raises BindError when it isn't, or for another file."""
+    """Remove the socket file of a server that is gone. Raises OSError when it isn't, BindError for another file."""
     path = address.path
     try:
         mode = os.lstat(path).st_mode
@@ -179,27 +185,22 @@ def remove_stale(address: Address) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            try:
-                os.unlink(path)
-            except OSError as error:
-                raise bind_error(str(address), error)
+            os.unlink(path)
             return
         except BlockingIOError:
             pass
-        except OSError as error:
-            raise bind_error(str(address), error)
-    raise bind_error(str(address), OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def bind_abstract(address: Address, backlog: int) -> Listener:
-    """Listen at an abstract Unix socket (unix(7)). Raises BindError."""
+    """Listen at an abstract Unix socket (unix(7)). Raises OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind("\0" + address.path)
         sock.listen(backlog)
-    except OSError as error:
+    except OSError:
         sock.close()
-        raise bind_error(str(address), error)
+        raise
     return Listener(sock)
 
 
@@ -217,7 +218,7 @@ def inherited(address: Address) -> socket.socket:
 
 
 def adopt(sock: socket.socket, name: str, backlog: int) -> Listener:
-    """A listener for a socket that exists; one that does not listen yet is made to. Raises BindError."""
+    """A listener for a socket that exists; one that does not listen yet is made to. Raises OSError, BindError too."""
     try:
         if sock.type != socket.SOCK_STREAM:
             raise BindError(f"Cannot listen at {name}: it is no stream socket.")
@@ -225,11 +226,9 @@ def adopt(sock: socket.socket, name: str, backlog: int) -> Listener:
             sock.listen(backlog)
         set_nodelay(sock)
         return Listener(sock)
-    except OSError as error:
+    except OSError:
         sock.close()
-        if isinstance(error, BindError):
-            raise
-        raise bind_error(name, error)
+        raise
 
 
 def listening(sock: socket.socket) -> bool:
@@ -240,18 +239,18 @@ def listening(sock: socket.socket) -> bool:
         return False
 
 
-def bind_error(name: str, error: OSError) -> BindError:
+def bind_error(name: str, error: OSError, option: str) -> BindError:
     """One line for an address that can't be listened at: cause, and what to do."""
     cause = (error.strerror or str(error)).lower()
     code = error.errno
     if code == errno.EADDRINUSE:
-        advice = "another program listens there; stop it, or choose another address with --bind"
+        advice = f"another program listens there; stop it, or choose another address with {option}"
     elif code == errno.EACCES:
-        advice = "ports below 1024 and other users' folders need more rights; choose another address with --bind"
+        advice = f"ports below 1024 and other users' folders need more rights; choose another address with {option}"
     elif code == errno.EADDRNOTAVAIL:
         advice = "this machine does not have that address; 0.0.0.0 is all IPv4 addresses, [::] is all addresses"
     elif code == errno.ENOENT:
         advice = "create the folder first"
     else:
-        advice = "choose another address with --bind"
+        advice = f"choose another address with {option}"
     return BindError(f"Cannot listen at {name}: {cause}; {advice}.")

@@ -69,6 +69,8 @@ class Applications:
         self, backend: Backend, loop: asyncio.AbstractEventLoop, pool: Any, hooks: RequestHooks | None = None
     ) -> None:
         """Make the handlers. `pool` is what WSGI applications run in, or None if there are none."""
+        if not self.config.wsgi.threads:
+            self._tell_no_effect()
         handlers = []
         for index, (mount, loaded) in enumerate(self.places):
             threads = 0 if mount is None else mount.threads
@@ -121,6 +123,20 @@ class Applications:
         own = None if mount is None else mount.request_timeout
         limit: float = self.config.request_timeout if own is None else own
         return limit
+
+    def _tell_no_effect(self) -> None:
+        """Warn of limits that need threads."""
+        limits: dict[str, None] = {}
+        for mount, loaded in self.places:
+            if self._time_limit(mount) and (isinstance(loaded, LoadedProject) or loaded.interface == "wsgi"):
+                own = mount is not None and mount.request_timeout is not None
+                limits[f"request_timeout of {mount.path}" if own and mount is not None else "--request-timeout"] = None
+        if limits:
+            self.log.warning(
+                "%s has no effect on a WSGI application with --threads 0: it runs on the event loop, which can't take "
+                "its response back meanwhile",
+                ", ".join(limits),
+            )
 
     def limits_time(self) -> bool:
         """Whether there is an application whose requests may only take so long."""

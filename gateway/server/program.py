@@ -11,7 +11,7 @@ from gateway.config.settings import Config
 from gateway.errors import EXIT_OK, AppLoadError
 
 from .hooks import HERE
-from .server import EXIT_TIME, Server
+from .server import Server, exit_time
 from .worker import Terminated, Watchdog, loop_factory, terminated_by_signal
 
 
@@ -47,7 +47,7 @@ def run(config: Config | Any = None, /, *, ends_process: bool = True, **options:
                 runner.run(server.serve())
             finally:
                 if ends_process:
-                    watchdog.arm(EXIT_TIME)
+                    watchdog.arm(exit_time(config.graceful_timeout))
         loggers.error.info("Worker exiting (pid: %d)", os.getpid())
     except Terminated:
         loggers.error.info("Handling signal: term")

@@ -73,6 +73,9 @@ TICK = 0.25
 EXIT_TIME = 5.0
 """Seconds from the server's end to the process's; and beyond the timeouts that bound the server's."""
 
+SHORT_EXIT_TIME = 2.0
+"""The same where less is given to what is running. Python itself may need that on a busy machine."""
+
 
 class Server:
     """Serves an application, or several, each under its path. Can be used once::
@@ -472,7 +475,9 @@ class Server:
         watchdog = self._watchdog
         if watchdog is None or number not in (signal.SIGINT, signal.SIGTERM):
             return
-        watchdog.arm(self.config.graceful_timeout + self.applications.shutdown_time() + EXIT_TIME)
+        # Once the clients have left, the lifespans get a time of their own.
+        grace = self.config.graceful_timeout
+        watchdog.arm(grace + CLEANUP + exit_time(grace))
 
     def _signal(self, number: int) -> None:
         """On the loop: a signal has arrived."""
@@ -487,7 +492,7 @@ class Server:
         if name == "quit" or (name == "int" and self._asked.is_set()):
             self._at_once.set()
             if self._watchdog is not None:
-                self._watchdog.arm(EXIT_TIME)
+                self._watchdog.arm(exit_time(self.config.graceful_timeout))
         if self._drain is not None:
             # Nobody takes over any more.
             self._drain.keep_idle = False
@@ -522,6 +527,7 @@ class Server:
             self.share.leave()
         try:
             await self._begin_drain().run(grace)
+            self._clients_left()
             if self._lifespans is not None and not self._at_once.is_set():
                 await self._unless_at_once(self._lifespans.shutdown())
         except Exception:
@@ -533,6 +539,13 @@ class Server:
             if self._owns_loggers:
                 self.loggers.close()
             self._finished.set_result(None)
+
+    def _clients_left(self) -> None:
+        """The grace period is over, or was not needed: from here on other times count."""
+        if self.share is not None:
+            self.share.finish()
+        if self._watchdog is not None and not self._at_once.is_set():
+            self._watchdog.prolong(self.applications.shutdown_time() + exit_time(self.config.graceful_timeout))
 
     def _begin_drain(self) -> Drain:
         assert self.acceptor is not None and self._inflight is not None
@@ -598,3 +611,8 @@ class Server:
 
 class Stopped(RuntimeError):
     """Told to stop before the start was complete."""
+
+
+def exit_time(grace: float) -> float:
+    """Seconds a process may take to end, where running requests get `grace` seconds: no longer, if that is possible."""
+    return min(EXIT_TIME, max(SHORT_EXIT_TIME, grace))

@@ -18,6 +18,7 @@ from .channel import Channel
 from .hooks import call
 from .reload import Generation
 from .systemd import VARIABLES
+from .titles import name_of
 from .upgrade import VARIABLE
 from .worker import Worker, WorkerProcess
 
@@ -40,6 +41,7 @@ def become_worker(
     """
     code = EXIT_ERROR
     try:
+        master.titles.name = name_of(generation.config)
         master.titles.be("worker")
         hook_worker.pid = os.getpid()
         let_go(master, generation)

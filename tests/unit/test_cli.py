@@ -269,7 +269,7 @@ def test_ctrl_c_while_loading(monkeypatch, capsys):
 
 def test_the_console_script_is_main():
     with open(ROOT / "pyproject.toml", "rb") as file:
-        assert tomllib.load(file)["project"]["scripts"] == {"gateway": "gateway.cli:main"}
+        assert tomllib.load(file)["project"]["scripts"] == {"gateway": "gateway.__main__:main"}
 
 
 def test_the_readme_table_can_be_printed():

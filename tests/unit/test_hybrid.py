@@ -8,21 +8,26 @@ import threading
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from gateway.backend import Backend
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
-from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, observe
+from gateway.hybrid import AsynchronousContent, Split, SynchronousSide, observe
+from gateway.hybrid.routes import is_asynchronous, literal
+from gateway.hybrid.split import PATHS, resolve
 from gateway.loader.projects import entry_points, is_project
 
 django = pytest.importorskip("django")
 
 from django.conf import settings  # noqa: E402
+from django.conf.urls.i18n import i18n_patterns  # noqa: E402
 from django.http import HttpResponse, StreamingHttpResponse  # noqa: E402
 from django.test import override_settings  # noqa: E402
-from django.urls import clear_url_caches, include, path  # noqa: E402
+from django.urls import clear_url_caches, include, path, re_path  # noqa: E402
+from django.utils.translation import gettext_lazy  # noqa: E402
 from django.views import View  # noqa: E402
 
 WAIT = 20
@@ -138,7 +143,7 @@ def test_views_of_one_kind_need_no_resolution(
     asynchronous: Asks, urlconf: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide = split(urlconf)
-    monkeypatch.setattr("gateway.hybrid.resolve", None)
+    monkeypatch.setattr("gateway.hybrid.split.resolve", None)
     assert asynchronous(decide, b"/item/1/") is expected
     assert asynchronous(decide, b"/no/such/thing") is expected
 
@@ -147,10 +152,68 @@ def test_what_is_remembered_is_bounded(asynchronous: Asks) -> None:
     decide = split()
     for number in range(PATHS + 10):
         assert asynchronous(decide, b"/item/%d" % number)
-    assert len(decide.paths) <= PATHS
+    assert 0 < len(decide.paths) <= PATHS
     decide.paths.clear()
     assert asynchronous(decide, b"/below/item/" + b"7" * 600 + b"/")
     assert not decide.paths
+
+
+def test_paths_whose_beginning_tells_are_not_resolved(asynchronous: Asks, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = split()
+    monkeypatch.setattr("gateway.hybrid.split.resolve", None)
+    for number in range(10):
+        assert asynchronous(decide, b"/below/item/%d/" % number)
+        assert not asynchronous(decide, b"/class/sync/%d" % number)
+        assert asynchronous(decide, b"/site/below/%d" % number, "/site")
+    assert not decide.paths
+
+
+def random_patterns(random: Random, depth: int = 0) -> list[Any]:
+    """A URLconf of literal, converted, regular, translated and optional parts."""
+    parts = ["a", "b/", "a/b", "a/b/", "", "<int:n>", "a/<str:s>", "b-<int:n>/", "x.y", "a<slug:g>", gettext_lazy("a/")]
+    expressions = ["^a/$", "^a/", "^a", "^ab?/", "^b/(?P<n>[0-9]+)/$", "a", "^(?i:A)/", "^a/|b/", "^a/?b", "^b$", "", "^a/b{2}"]
+    patterns = []
+    for _ in range(random.randint(1, 5)):
+        view: Any = random.choice((sync_view, async_view))
+        if depth < 2 and random.random() < 0.4:
+            view = include(random_patterns(random, depth + 1))
+        if random.random() < 0.4:
+            patterns.append(re_path(random.choice(expressions), view))
+        else:
+            patterns.append(path(random.choice(parts), view))
+    if depth == 0 and random.random() < 0.2:
+        patterns += i18n_patterns(*random_patterns(random, 1))
+    return patterns
+
+
+def test_the_tree_says_what_resolving_finds(build: Backend) -> None:
+    look_up = build.module("http.split").look_up
+    random = Random(6)
+    told = 0
+    module = sys.modules["hybrid_mixed"]
+    for _ in range(400):
+        clear_url_caches()
+        module.urlpatterns = random_patterns(random)  # type: ignore[attr-defined]
+        with override_settings(USE_I18N=True):
+            decide = split()
+            for _ in range(40):
+                pieces = [random.choice(("a", "b", "ab", "5", "", "x.y", "b-5", "A", "de", "bb")) for _ in range(4)]
+                where = "/" + "/".join(pieces[: random.randint(1, 4)])
+                answer = look_up(decide.tree, where.encode())
+                match = resolve(where, decide.root, "en")
+                told += answer is not None
+                if match is not None and answer is not None:
+                    assert answer is is_asynchronous(match.func), (where, match.route)
+    assert told > 5000
+
+
+def test_translated_routes_are_not_literal() -> None:
+    from django.urls.resolvers import RegexPattern, RoutePattern
+
+    assert literal(RoutePattern("a/b"), True) == ("a/b", True)
+    assert literal(RoutePattern(gettext_lazy("a/b")), True) == ("", False)
+    assert literal(RegexPattern("^a/b$"), True) == ("a/b", True)
+    assert literal(RegexPattern(gettext_lazy("^a/b$")), True) == ("", False)
 
 
 def test_the_path_is_what_django_gets_to_see(asynchronous: Asks) -> None:
@@ -199,8 +262,6 @@ def test_urlconf_of_a_host(asynchronous: Asks) -> None:
 
 
 def test_language_prefixes(asynchronous: Asks) -> None:
-    from django.conf.urls.i18n import i18n_patterns
-
     module = types.ModuleType("hybrid_languages")
     module.urlpatterns = [  # type: ignore[attr-defined]
         path("plain", async_view),
@@ -293,7 +354,7 @@ def test_other_responses_pass_through(loop: asyncio.AbstractEventLoop) -> None:
 def test_asynchronous_content_ends_with_its_client(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.hybrid.LOOK_TIME", 0.01)
+    monkeypatch.setattr("gateway.hybrid.content.LOOK_TIME", 0.01)
     parts = Parts()
     response = StreamingHttpResponse(parts.stream(endless=True))
     content = AsynchronousContent(response, loop, lambda: True)

@@ -103,6 +103,14 @@ def test_keywords_that_mean_something_else() -> None:
     assert options(workers=None, limit_concurrency=None, app_dir=None, log_config=None) == {}
 
 
+def test_a_level_above_info_holds_for_the_access_log() -> None:
+    for level in ("warning", "ERROR", 50):
+        assert options(access_log=True, log_level=level)["access_logfile"] is None
+    for level in ("info", "debug", 20):
+        assert options(access_log=True, log_level=level)["access_logfile"] == "-"
+    assert "access_logfile" not in options(log_level="warning")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

@@ -4,15 +4,20 @@ Which of them runs a request is decided by what `split` knows; what it can't kno
 runs Python code for a path that is known: that could cost the loop the GIL, which the threads all want.
 """
 
+from typing import Any
+
 from ..kernels.base import Handler, Responder, Stream
+from .mounts import below
+
+_PERCENT = 37
 
 
 class SplitHandler(Handler):
     """Starts that entry point of a project which a request is for, with the handler `wsgi` or `asgi`.
 
-    `split` has what is known: `everywhere`, the answer for all paths, or None; `urlconfs`, the URLconf of hosts that
-    have one of their own; and `paths`, the answers by path, root and URLconf. `split.decide` finds what is in none of
-    them.
+    `split` has what is known: `urlconfs`, the URLconf of hosts that have one of their own; for the others `tree`, the
+    answers by path segments; and `paths`, the answers by path, root and URLconf. `split.decide` finds what these don't
+    tell.
     """
 
     __slots__ = ("asgi", "split", "wsgi")
@@ -44,15 +49,39 @@ def is_asynchronous(split: object, path: bytes, root: str, host: bytes | None) -
 
     `root` is what the project is reached under (SCRIPT_NAME), `host` the Host field as it came.
     """
-    everywhere: bool | None = split.everywhere
-    if everywhere is not None:
-        return everywhere
     urlconf = ""
     urlconfs = split.urlconfs
     if urlconfs:
         urlconf = urlconfs.get(host.decode("latin-1") if host else "", "")
+    known: bool | None
+    if not urlconf:
+        known = look_up(split.tree, below(path, root) if root else path)
+        if known is not None:
+            return known
     paths = split.paths
-    known: bool | None = paths.get((path, root, urlconf))
+    known = paths.get((path, root, urlconf))
     if known is None:
         known = split.decide(path, root, urlconf)
     return known
+
+
+def look_up(tree: Any, path: bytes) -> Any:
+    """What `tree` says of `path`, as received but for the root; None where it doesn't tell.
+
+    A tree is the answer, or a dict by the next segment, with what it says of all others under None.
+    """
+    if not isinstance(tree, dict):
+        return tree
+    if _PERCENT in path:
+        return None
+    start = 1
+    while True:
+        end = path.find(b"/", start)
+        segment = path[start:] if end < 0 else path[start:end]
+        node = tree
+        tree = node[segment] if segment in node else node[None]
+        if not isinstance(tree, dict):
+            return tree
+        if end < 0:
+            return None
+        start = end + 1

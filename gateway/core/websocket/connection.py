@@ -88,6 +88,7 @@ class WebSocketConnection(Connection):
         "running",
         "scheduled",
         "service",
+        "started",
         "state",
         "stream",
         "taken",
@@ -117,6 +118,7 @@ class WebSocketConnection(Connection):
         self.stream = WebSocketStream(self, exchange, handshake.subprotocols)
         self.client = exchange.client
         self.path = exchange.head.raw_path
+        self.started = exchange.started
         self.state = OPENING
         # The frame at the front of the input: its head; whether that has been taken, and how much of the payload.
         self.head = FrameHead()
