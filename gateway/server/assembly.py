@@ -109,8 +109,9 @@ def make_pool(
     loop: asyncio.AbstractEventLoop,
     logger: logging.Logger,
     worn: Callable[[str], object] | None = None,
+    part_time: bool = False,
 ) -> ThreadPool | NoThreads:
-    """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
+    """The threads for a WSGI application, not started. `worn` and `part_time`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
         return NoThreads(backend, log=logger)
@@ -120,6 +121,7 @@ def make_pool(
         settings.threads,
         settings.limit_thread_queue,
         switch_interval=settings.thread_switch_interval,
+        part_time=part_time,
         worn=worn,
         log=logger,
     )

@@ -339,7 +339,7 @@ class Server:
         if applications.has_asgi:
             await self._start_applications()
         if applications.has_wsgi:
-            self.pool = make_pool(self.backend, config, loop, self.log, self._worn)
+            self.pool = make_pool(self.backend, config, loop, self.log, self._worn, applications.has_asgi)
             self.pool.start()
         applications.start(self.backend, loop, self.pool, self.hooks)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
@@ -451,7 +451,7 @@ class Server:
             self._watch.turned(now)
         self.service.refresh(now, time.time())
         if self.pool is not None:
-            self.pool.drain()
+            self.pool.tick()
         if self.acceptor is not None:
             self.acceptor.tick(now)
         if self._inflight is not None:
