@@ -131,7 +131,7 @@ class Applications:
 
     def _tell_no_effect(self) -> None:
         """Warn of limits that need threads."""
-        limits = {}
+        limits: dict[str, None] = {}
         for mount, loaded in self.places:
             if self._time_limit(mount) and (isinstance(loaded, LoadedProject) or loaded.interface == "wsgi"):
                 own = mount is not None and mount.request_timeout is not None
