@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, Program
+from .harness import WAIT, Client, Program, request
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gunicorn") is None or sys.platform == "win32", reason="gunicorn is not installed"
@@ -275,6 +275,20 @@ def test_max_requests(gunicorn: Any) -> None:
         time.sleep(0.05)
     server.wait_for("Autorestarting worker after current request.")
     assert len(pids) > 1
+
+
+@pytest.mark.parametrize("target", ["application:wsgi", "application:asgi"])
+def test_max_requests_is_no_fewer_and_hardly_more(gunicorn: Any, target: str) -> None:
+    server = gunicorn(target, "--max-requests", "5", "--workers", "1", "--keep-alive", "60").ready()
+    answers = 0
+    with Client(("127.0.0.1", server.port)) as client:
+        closing = False
+        while not closing:
+            client.send(request("GET", "/"))
+            closing = "close" in client.response().connection
+            answers += 1
+    # One that was on its way before the last answer said so.
+    assert 5 <= answers <= 7
 
 
 def test_timeout(gunicorn: Any) -> None:

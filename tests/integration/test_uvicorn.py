@@ -221,6 +221,25 @@ def test_so_many_requests() -> None:
     run(main)
 
 
+def test_hardly_more_requests_than_that() -> None:
+    def ask(port: int) -> int:
+        with Client(("127.0.0.1", port)) as client:
+            for count in range(1, 1000):
+                client.send(request("GET", "/"))
+                if "close" in client.response().connection:
+                    return count
+        raise AssertionError("it goes on and on")
+
+    async def main() -> None:
+        server = make(limit_max_requests=5)
+        serving = asyncio.create_task(server.serve())
+        await until(lambda: server.started)
+        assert 5 <= await asyncio.to_thread(ask, port_of(server)) <= 7
+        await serving
+
+    run(main)
+
+
 def test_a_failed_startup_exits_as_uvicorn_does(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         make(fails_to_start).run()
@@ -404,12 +423,14 @@ def test_run_with_an_application(tmp_path: Path) -> None:
         import sys
         print("and on", file=sys.stderr, flush=True)
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # As under uvicorn: INT is a KeyboardInterrupt that `run` takes, TERM nobody's but the process's.
+    for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)):
         with Program(tmp_path, text) as server:
             assert server.get("/").body == b"v1"
             server.signal(number)
-            assert server.wait() == 0
-            assert "and on" in server.log
+            assert server.wait() == code
+            assert "Shutdown complete" in server.log
+            assert ("and on" in server.log) == (code == 0)
             assert "Traceback" not in server.log
 
 
@@ -533,7 +554,7 @@ def test_fastapis_launch(tmp_path: Path) -> None:
     with Program(tmp_path, text, prelude=INSTEAD) as server:
         assert server.facts("/") == {"answer": "v1"}
         assert "log_config has no effect" in server.log
-        assert server.terminate() == 0
+        assert server.terminate() == -signal.SIGTERM
 
 
 def test_fastapis_command(tmp_path: Path) -> None:
@@ -589,4 +610,4 @@ def test_litestars_launch(tmp_path: Path) -> None:
     """
     with Program(tmp_path, text, "--app", "served:app", "run", "--port", "0", prelude=INSTEAD) as server:
         assert server.facts("/") == {"answer": "v1"}
-        assert server.terminate() == 0
+        assert server.terminate() == -signal.SIGTERM
