@@ -11,7 +11,7 @@ For launchers and programs that were made for uvicorn; the import is what change
 
 Signatures, attributes and exit codes are uvicorn's. What gateway has no equivalent for is named in a warning. Where
 uvicorn has no limit, None stands for gateway's own: `timeout_graceful_shutdown` is 30 s, so that every stop comes to an
-end. Log lines are gateway's, but for the access log.
+end. Log lines are gateway's, but for the access log; a `log_config` says where they go.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from gateway.server.worker import loop_factory
 from gateway.supervisor.recycle import last_request
 from gateway.tracebacks import describe_cause
 
+from . import uvicorn_logging
+
 __all__ = ["Config", "Server", "run"]
 
 STARTUP_FAILURE = 3
@@ -61,6 +63,9 @@ class Config:
     fd: int | None
     reload: bool
     log_config: Any
+    log_level: str | int | None
+    access_log: bool
+    use_colors: bool | None
     forwarded_allow_ips: list[str] | str | None
 
     def __init__(
@@ -131,12 +136,27 @@ class Config:
         self._loaded: Any = None
         for text in self._translate().warnings:
             warnings.warn(text, stacklevel=2)
+        self.access_forwarded = False
+        """Whether lines of the access log go where `log_config` says."""
+        self.configure_logging()
         sources.apply_environment(self.options, os.environ)
+
+    def configure_logging(self) -> None:
+        """Have gateway log where `log_config` says. Raises what its being wrong raises, as uvicorn's does."""
+        if self.log_config is LOGGING_CONFIG:
+            uvicorn_logging.restore()
+        elif self.log_config is not None:
+            self.access_forwarded = uvicorn_logging.configure(
+                self.log_config, self.log_level, self.access_log, self.use_colors
+            )
 
     @property
     def options(self) -> settings.Config:
         """The same for gateway, as the attributes are now. Raises ConfigError."""
-        return settings.Config(self.app, **self._translate().options)
+        options = self._translate().options
+        if self.access_forwarded:
+            options["access_logfile"] = None
+        return settings.Config(self.app, **options)
 
     def _translate(self) -> Translation:
         values = {name: getattr(self, name) for name in KEYWORDS}
@@ -146,8 +166,7 @@ class Config:
         if not self.should_reload:
             for name in ("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"):
                 del values[name]
-        if self.log_config is LOGGING_CONFIG:
-            del values["log_config"]
+        del values["log_config"]
         return translate(differing(values), "Config")
 
     @property
