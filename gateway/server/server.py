@@ -31,7 +31,7 @@ from gateway import log
 from gateway._version import __version__
 from gateway.backend import Backend
 from gateway.config.settings import Config
-from gateway.errors import EXIT_OK, AppLoadError, ConfigError
+from gateway.errors import ConfigError
 
 from .assembly import (
     AccessLog,
@@ -45,10 +45,11 @@ from .assembly import (
     make_upgrade,
     program_loggers,
 )
-from .hooks import HERE, HookWorker, RequestHooks, tell
+from .binding import open_listeners
+from .hooks import HookWorker, RequestHooks, tell
 from .inflight import InFlight
 from .lifespan import Lifespans
-from .listener import Listener, open_listeners
+from .listener import Listener
 from .mount import Applications
 from .protocol import Acceptor
 from .share import Share
@@ -56,12 +57,10 @@ from .stopping import CLEANUP, POLL, Drain
 from .watching import INTERVAL, LoopWatch
 from .worker import (
     Signals,
-    Terminated,
     Watchdog,
     loop_factory,
     loop_name,
     raise_descriptor_limit,
-    terminated_by_signal,
 )
 
 if TYPE_CHECKING:
@@ -345,7 +344,7 @@ class Server:
         if applications.has_asgi:
             await self._start_applications()
         if applications.has_wsgi:
-            self.pool = make_pool(self.backend, config, loop, self.log, self._worn)
+            self.pool = make_pool(self.backend, config, loop, self.log, self._worn, applications.has_asgi)
             self.pool.start()
         applications.start(self.backend, loop, self.pool, self.hooks)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
@@ -461,7 +460,7 @@ class Server:
             self._watch.turned(now)
         self.service.refresh(now, time.time())
         if self.pool is not None:
-            self.pool.drain()
+            self.pool.tick()
         if self.acceptor is not None:
             self.acceptor.tick(now)
         if self._inflight is not None:
@@ -623,57 +622,6 @@ class Stopped(RuntimeError):
     """Told to stop before the start was complete."""
 
 
-# Whole programs
-
-
 def exit_time(grace: float) -> float:
     """Seconds a process may take to end, where running requests get `grace` seconds: no longer, if that is possible."""
     return min(EXIT_TIME, max(SHORT_EXIT_TIME, grace))
-
-
-async def serve(app: Any = None, config: Config | None = None, **options: Any) -> None:
-    """Serve `app` in the running loop until cancelled; signals stay the program's. See `Server`."""
-    await Server(app, config, **options).serve()
-
-
-def run(config: Config | Any = None, /, *, ends_process: bool = True, **options: Any) -> int:
-    """Serve until a signal says stop. Returns the exit code.
-
-    `config` is a `Config`, or an application. The program's loop, logs and signals are set up as the options say.
-    `ends_process`: nothing but the process's end follows; should that not come, for threads of the application's
-    that do not end, it is brought about.
-
-    Raises ConfigError, BindError and AppLoadError.
-    """
-    if not isinstance(config, Config):
-        config = Config(config, **options)
-    elif options:
-        config = config.replace(**options)
-    factory = loop_factory(config.asgi.loop)
-    loggers = log.configure(config.log)
-    unheard = [name for name in config.hooks if name not in HERE]
-    if unheard:
-        loggers.error.warning("Hooks that are the master's are not called, there is none: %s", ", ".join(unheard))
-    watchdog = Watchdog(loggers.error)
-    try:
-        with terminated_by_signal():
-            server = Server(None, config, loggers=loggers, handle_signals=True, watchdog=watchdog)
-        with asyncio.Runner(loop_factory=factory) as runner:
-            try:
-                runner.run(server.serve())
-            finally:
-                if ends_process:
-                    watchdog.arm(exit_time(config.graceful_timeout))
-        loggers.error.info("Worker exiting (pid: %d)", os.getpid())
-    except Terminated:
-        loggers.error.info("Handling signal: term")
-    except (AppLoadError, OSError) as error:
-        if config.log.error_logfile != "-":
-            # Who starts us reads stderr; who looks for the reason later reads the file.
-            loggers.error.critical("%s", error)
-        raise
-    finally:
-        if not ends_process:
-            watchdog.close()
-        loggers.close()
-    return EXIT_OK

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from gateway.config.addresses import Address
-from gateway.server.listener import Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 from .commands import Commands, failed
 

@@ -14,7 +14,8 @@ from logging import Logger
 from typing import NamedTuple
 
 from gateway.config.addresses import Address
-from gateway.server.listener import Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 HEAD_SIZE = 8192
 """Bytes a request may have."""
