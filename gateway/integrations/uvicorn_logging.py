@@ -14,7 +14,7 @@ import os
 import re
 from typing import Any
 
-from gateway.config.settings import LOG_LEVELS, TRACE
+from gateway.config.sections import LOG_LEVELS, TRACE
 from gateway.log import ACCESS_LOGGER, ERROR_LOGGER
 
 ERROR, ACCESS = "uvicorn.error", "uvicorn.access"
