@@ -66,7 +66,7 @@ def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) 
     if "asgi" in interfaces:
         modules.append("asgi.cycle")
         if config.websocket.enabled:
-            modules.append("websocket.connection")
+            modules.append("websocket.upgrade")
     if "wsgi" in interfaces:
         modules += ["wsgi.task", "wsgi.errors", "wsgi.executor"]
         if config.wsgi.threads:
@@ -118,8 +118,9 @@ def make_pool(
     loop: asyncio.AbstractEventLoop,
     logger: logging.Logger,
     worn: Callable[[str], object] | None = None,
+    part_time: bool = False,
 ) -> ThreadPool | NoThreads:
-    """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
+    """The threads for a WSGI application, not started. `worn` and `part_time`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
         return NoThreads(backend, log=logger)
@@ -129,6 +130,7 @@ def make_pool(
         settings.threads,
         settings.limit_thread_queue,
         switch_interval=settings.thread_switch_interval,
+        part_time=part_time,
         worn=worn,
         log=logger,
     )
@@ -192,7 +194,7 @@ def make_upgrade(backend: Backend, config: Config, service: Any) -> Any:
     if settings.ws_per_message_deflate:
         make = backend.module("websocket.deflate").DeflateSettings
         deflate = make(memory=settings.ws_deflate_memory, min_size=settings.ws_deflate_min_size)
-    return backend.module("websocket.connection").WebSocketUpgrade(service, deflate)
+    return backend.module("websocket.upgrade").WebSocketUpgrade(service, deflate)
 
 
 def make_poller(
