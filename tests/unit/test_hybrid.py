@@ -228,6 +228,45 @@ def test_the_path_is_what_django_gets_to_see(asynchronous: Asks) -> None:
     assert not asynchronous(decide, b"/\xff%ff")
 
 
+def test_a_router_before_django_gets_all_requests(asynchronous: Asks) -> None:
+    """It may have other applications for paths that Django knows nothing of, or the same ones."""
+    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+    from django.core.asgi import get_asgi_application
+
+    async def router(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+    def entries(application: Any) -> tuple[Any, ...]:
+        """Itself, and as runserver has it."""
+        with override_settings(STATIC_URL="/static/"):
+            return application, ASGIStaticFilesHandler(application)
+
+    for entry in entries(router):
+        decide = split(entry=entry)
+        assert all(asynchronous(decide, path) for path in (b"/sync", b"/async", b"/nowhere"))
+        assert decide.description.endswith("router stands there in front of Django")
+        decide = split(entry=entry, wsgi=("/class",))
+        assert asynchronous(decide, b"/sync") and asynchronous(decide, b"/nowhere")
+        assert not asynchronous(decide, b"/class/sync")
+        assert decide.description.startswith("all requests but for --django-wsgi run behind ASGI, since ")
+    for entry in entries(get_asgi_application()):
+        decide = split(entry=entry)
+        assert not asynchronous(decide, b"/sync") and asynchronous(decide, b"/async")
+
+
+def test_a_router_of_channels(asynchronous: Asks) -> None:
+    routing = pytest.importorskip("channels.routing")
+    from django.core.asgi import get_asgi_application
+
+    django = get_asgi_application()
+    for protocols, expected in (
+        ({"http": django, "websocket": django}, False),
+        ({"websocket": django}, False),
+        ({"http": routing.URLRouter([path("", django)])}, True),
+    ):
+        assert asynchronous(split(entry=routing.ProtocolTypeRouter(protocols)), b"/sync") == expected
+
+
 def test_overrides_longest_first_on_segment_borders(asynchronous: Asks) -> None:
     decide = split(asgi=("/sync", "/below/item/3"), wsgi=("/below", "/class/"))
     assert asynchronous(decide, b"/sync")
