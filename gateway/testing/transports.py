@@ -35,7 +35,7 @@ class _Application:
 
     def __init__(
         self,
-        app: Any,
+        app: Any = None,
         *,
         interface: str = "auto",
         raise_app_exceptions: bool = True,
@@ -94,7 +94,7 @@ _REQUEST: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("requ
 
 class Transport(_Application, httpx.BaseTransport):
     """For `httpx.Client(transport=Transport(app))`: `app` is a WSGI or ASGI application, a target "module:app", or
-    `gateway.Mounts`.
+    `gateway.Mounts`; or None, and `mounts` are among the options.
 
     `interface` is as on the command line, and further keywords are the options of `gateway.Config`: `threads`,
     `root_path`, `lifespan`, limits and timeouts. `client` is the address that the application sees, None for a Unix
@@ -104,7 +104,7 @@ class Transport(_Application, httpx.BaseTransport):
     Raises ConfigError and AppLoadError when it is entered, or with the first request.
     """
 
-    def __init__(self, app: Any, **options: Any) -> None:
+    def __init__(self, app: Any = None, **options: Any) -> None:
         super().__init__(app, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -201,7 +201,7 @@ class AsyncTransport(_Application, httpx.AsyncBaseTransport):
     Everything runs in the loop of the test, threads of WSGI applications aside.
     """
 
-    def __init__(self, app: Any, **options: Any) -> None:
+    def __init__(self, app: Any = None, **options: Any) -> None:
         super().__init__(app, **options)
         self._starting: asyncio.Lock | None = None
         self._pool: httpcore.AsyncConnectionPool | None = None

@@ -89,6 +89,8 @@ def test_mounts() -> None:
         assert http.get("/new").text == "value"
         assert http.get("/elsewhere").status_code == 404
     assert app.record == ["startup", "shutdown"]
+    with httpx.Client(transport=Transport(mounts=list(mounts)), base_url=BASE, timeout=TIMEOUT) as http:
+        assert http.get("/old/path").text == "hello"
 
 
 def test_without_a_context() -> None:
