@@ -139,6 +139,12 @@ class ThreadPool:
         numbered = ((number, self._task_of(number)) for number in range(self.size))
         return [(number, task) for number, task in numbered if task is not None]
 
+    def current(self) -> Any:
+        """The task that the calling thread runs, or None."""
+        ident = threading.get_ident()
+        numbers = (number for number in range(self.size) if self._threads[number].ident == ident)
+        return next((self._task_of(number) for number in numbers), None)
+
     def _task_of(self, number: int) -> Any:
         task = self._work.running(number)
         return task.task_of(self._threads[number].ident) if isinstance(task, self._lane_class) else task
@@ -243,6 +249,10 @@ class NoThreads:
     def running(self) -> list[tuple[int, Any]]:
         """There is no thread that could run anything."""
         return []
+
+    def current(self) -> Any:
+        """None."""
+        return None
 
     def number_of(self, task: Any) -> int | None:
         """None."""

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, Program
+from .harness import WAIT, Client, Program, request
 from .wsclient import WebSocket
 
 pytestmark = pytest.mark.skipif(
@@ -267,6 +267,20 @@ def test_max_requests(gunicorn: Any) -> None:
         time.sleep(0.05)
     server.wait_for("Autorestarting worker after current request.")
     assert len(pids) > 1
+
+
+@pytest.mark.parametrize("target", ["application:wsgi", "application:asgi"])
+def test_max_requests_is_no_fewer_and_hardly_more(gunicorn: Any, target: str) -> None:
+    server = gunicorn(target, "--max-requests", "5", "--workers", "1", "--keep-alive", "60").ready()
+    answers = 0
+    with Client(("127.0.0.1", server.port)) as client:
+        closing = False
+        while not closing:
+            client.send(request("GET", "/"))
+            closing = "close" in client.response().connection
+            answers += 1
+    # One that was on its way before the last answer said so.
+    assert 5 <= answers <= 7
 
 
 def test_timeout(gunicorn: Any) -> None:

@@ -382,6 +382,17 @@ def test_workers_are_replaced_after_a_while(folder: Path, options: list[str], re
         assert server.terminate(TIME) == 0
 
 
+def test_the_last_request_has_a_worker_replaced(folder: Path) -> None:
+    """Not a look at it later: whoever is in full swing would have thousands by then."""
+    with start(folder, "--max-requests=5", workers=1) as server, server.connect() as client:
+        for _ in range(20):
+            client.send(request("GET", "/"))
+            if "close" in client.response().connection:
+                break
+        server.wait_for_line(r"Replacing worker .*: it has had 5 requests \(--max-requests\)")
+        assert server.terminate(TIME) == 0
+
+
 # Signals
 
 

@@ -22,7 +22,7 @@ from gateway.supervisor.channel import Channel, cut
 from gateway.supervisor.death import describe
 from gateway.supervisor.health import State, answer
 from gateway.supervisor.pidfile import PidFile
-from gateway.supervisor.recycle import Lifetime, private_memory
+from gateway.supervisor.recycle import Lifetime, last_request, private_memory
 from gateway.supervisor.signals import SignalQueue
 from gateway.supervisor.sockets import Sockets
 from gateway.supervisor.systemd import listening_descriptors
@@ -143,21 +143,19 @@ def lifetime(now: float = 0.0, **options: object) -> Lifetime:
 
 
 def test_nothing_ends_a_worker_by_default() -> None:
-    assert lifetime().judge(os.getpid(), 10**9, 10.0**9) is None
+    assert lifetime().judge(os.getpid(), 10.0**9) is None
 
 
 def test_requests_and_their_jitter() -> None:
-    limits = {lifetime(max_requests=10, max_requests_jitter=2).requests for _ in range(200)}
-    assert limits == {10, 11, 12}
-    life = lifetime(max_requests=10)
-    assert life.judge(1, 9, 0.0) is None
-    assert life.judge(1, 10, 0.0) == ("replace", "it has had 10 requests (--max-requests)")
+    settings = Config("app:app", max_requests=10, max_requests_jitter=2).processes
+    assert {last_request(settings) for _ in range(200)} == {10, 11, 12}
+    assert last_request(Config("app:app").processes) == 0
 
 
 def test_age_has_some_play() -> None:
     life = lifetime(max_worker_age=100)
-    assert life.judge(1, 0, 99.9) is None
-    assert life.judge(1, 0, 110.1) is not None
+    assert life.judge(1, 99.9) is None
+    assert life.judge(1, 110.1) is not None
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux")
@@ -168,9 +166,9 @@ def test_memory_soft_and_hard(monkeypatch: pytest.MonkeyPatch) -> None:
     for size, action in ((99, None), (100, "replace"), (200, "kill")):
         monkeypatch.setattr(recycle, "private_memory", lambda pid, size=size: size)
         life._look = 0.0
-        verdict = life.judge(1, 0, 1.0)
+        verdict = life.judge(1, 1.0)
         assert (verdict and verdict.action) == action
-    assert life.judge(1, 0, 1.1) is None, "not so soon again"
+    assert life.judge(1, 1.1) is None, "not so soon again"
 
 
 # Health

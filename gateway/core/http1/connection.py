@@ -422,6 +422,8 @@ class HTTP1Connection(Connection):
         self.deadline = 0.0
         self.requests += 1
         service.total_requests += 1
+        if service.total_requests == service.last_request:
+            service.reached()
         service.requests += 1
         stream = HTTPStream.__new__(HTTPStream)
         stream.prepare(service, self, head, self.client, self.server, self.scheme)
