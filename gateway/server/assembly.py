@@ -57,7 +57,7 @@ def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) 
     if "asgi" in interfaces:
         modules.append("asgi.cycle")
         if config.websocket.enabled:
-            modules.append("websocket.connection")
+            modules.append("websocket.upgrade")
     if "wsgi" in interfaces:
         modules += ["wsgi.task", "wsgi.errors", "wsgi.executor"]
         if config.wsgi.threads:
@@ -185,7 +185,7 @@ def make_upgrade(backend: Backend, config: Config, service: Any) -> Any:
     if settings.ws_per_message_deflate:
         make = backend.module("websocket.deflate").DeflateSettings
         deflate = make(memory=settings.ws_deflate_memory, min_size=settings.ws_deflate_min_size)
-    return backend.module("websocket.connection").WebSocketUpgrade(service, deflate)
+    return backend.module("websocket.upgrade").WebSocketUpgrade(service, deflate)
 
 
 def make_poller(

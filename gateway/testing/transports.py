@@ -396,6 +396,17 @@ class _End:
         return None
 
 
+@contextlib.contextmanager
+def _told_as(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+    """What httpcore's users know for a wait that took too long, and for a connection that broke."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise late(str(error)) from error
+    except OSError as error:
+        raise broken(str(error)) from error
+
+
 class _SyncEnd(httpcore.NetworkStream):
     def __init__(self, end: _End) -> None:
         self._end = end
@@ -403,12 +414,8 @@ class _SyncEnd(httpcore.NetworkStream):
     def _call(self, coroutine: Any, timeout: float | None, late: type[Exception], broken: type[Exception]) -> Any:
         transport = self._end.transport
         assert isinstance(transport, Transport)
-        try:
+        with _told_as(late, broken):
             return transport._call(coroutine, timeout)  # noqa: SLF001
-        except TimeoutError as error:
-            raise late(str(error)) from error
-        except OSError as error:
-            raise broken(str(error)) from error
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At most `max_bytes`."""
@@ -444,13 +451,9 @@ class _AsyncEnd(httpcore.AsyncNetworkStream):
     async def _call(
         self, made: Awaitable[T], timeout: float | None, late: type[Exception], broken: type[Exception]
     ) -> T:
-        try:
+        with _told_as(late, broken):
             async with asyncio.timeout(timeout):
                 return await made
-        except TimeoutError as error:
-            raise late(str(error)) from error
-        except OSError as error:
-            raise broken(str(error)) from error
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At most `max_bytes`."""

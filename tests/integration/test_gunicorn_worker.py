@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from .harness import WAIT, Client, Program, request
+from .wsclient import WebSocket
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gunicorn") is None or sys.platform == "win32", reason="gunicorn is not installed"
@@ -132,17 +133,9 @@ def test_wsgi(gunicorn: Any) -> None:
 def test_asgi(gunicorn: Any) -> None:
     server = gunicorn("application:asgi").ready()
     assert "one asgi" in server.get().text
-    with socket.create_connection(("127.0.0.1", server.port), WAIT) as client:
-        client.sendall(
-            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        received = b""
-        while b"\x81\x02hi" not in received:
-            data = client.recv(1000)
-            assert data, received
-            received += data
-        assert received.startswith(b"HTTP/1.1 101 ")
+    with WebSocket(("127.0.0.1", server.port)) as client:
+        client.open("/")
+        assert client.message() == "hi"
     assert server.end() == 0
     assert "lifespan ended" in server.log
 
