@@ -440,9 +440,9 @@ def converse(server: Server, number: int) -> None:
 
 def test_a_connection_is_not_limited_by_http_timeouts() -> None:
     """Neither the wait for a request nor the one for a body concerns a WebSocket."""
-    options = ("--keep-alive", "0.2", "--timeout-head", "0.2", "--timeout-body", "0.2", "--ws-ping-interval", "0")
+    options = ("--keep-alive", "2", "--timeout-head", "2", "--timeout-body", "2", "--ws-ping-interval", "0")
     with Server("ws_apps:probe", *options) as server, connect(server) as client:
-        client.expect_silence(1.0)
+        client.expect_silence(3.0)
         client.echo()
         client.finish()
 
