@@ -699,11 +699,12 @@ def test_stopping() -> None:
 
 def test_stopping_beside_a_client_that_does_not_answer() -> None:
     """It costs --ws-close-timeout, not the grace period."""
-    with Server("ws_apps:probe", "--ws-close-timeout", "0.5") as server, connect(server, "/echo?name=mute") as client:
+    options = ("--ws-close-timeout", "0.5", "--graceful-timeout", "600")
+    with Server("ws_apps:probe", *options) as server, connect(server, "/echo?name=mute") as client:
         client.echo()
         server.signal(signal.SIGTERM)
         assert client.closed().code == SERVICE_RESTART
-        assert server.wait(5) == 0
+        assert server.wait() == 0
         server.wait_event("disconnect", name="mute")
 
 
