@@ -28,7 +28,7 @@ LATE = 4.0
 SHORT = 0.6
 """Seconds of the timeouts below that are to pass."""
 
-LONG = 3.0
+LONG = 4.5
 """Seconds of those that are not, as the peer keeps its part; on a busy machine it may be late itself."""
 
 
@@ -359,7 +359,7 @@ def test_keep_alive_is_measured_from_the_last_response(patient: Server) -> None:
         for _ in range(4):
             client.send(HELLO)
             assert client.response().body == b"hello"
-            client.expect_silence(LONG / 3)
+            client.expect_silence(LONG * 0.27)
         client.send(HELLO)
         assert client.response().body == b"hello"
 
@@ -397,7 +397,7 @@ def test_application_that_does_not_read_is_not_a_stalled_client(patient: Server)
     body = b"x" * 65536
     with patient.connect(send_buffer=65536) as client:
         client.send(request("POST", f"/size?name={name}", f"Content-Length: {len(body) * 400}"))
-        sent = client.send_until_stuck(body, len(body) * 400, patience=LONG * 1.5)
+        sent = client.send_until_stuck(body, len(body) * 400, patience=LONG * 1.2)
         assert sent < len(body) * 400
         patient.wait_event("waiting", name=name)
         patient.get(f"/gate/open?name={name}")
@@ -431,7 +431,7 @@ def test_fast_enough_upload(patient: Server) -> None:
         client.send(request("POST", "/size", "Content-Length: 20000"))
         for _ in range(9):
             client.send(b"x" * 2000)
-            client.expect_silence(LONG / 6)
+            client.expect_silence(LONG / 8)
         client.send(b"x" * 2000)
         assert client.response().json()["size"] == 20000
 
@@ -458,7 +458,7 @@ def test_slow_reader_is_not_stalled(patient: Server) -> None:
         got = 0
         for _ in range(8):
             got += len(client.take(20000))
-            pause(client, LONG / 6)
+            pause(client, LONG / 7)
         assert got + len(client.rest()) == size
 
 
