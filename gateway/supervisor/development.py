@@ -19,7 +19,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from gateway.config.settings import DevelopmentSettings
+from gateway.config.sections import DevelopmentSettings
 from gateway.server.worker import STOP_SIGNALS
 
 from .birth import let_go

@@ -62,6 +62,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     result["PYTHONPATH"] = os.pathsep.join(filter(None, [package_path(), os.environ.get("PYTHONPATH", "")]))
     result["PYTHONUNBUFFERED"] = "1"
+    # Of an application that a test writes twice within a second, the second may pass for the bytecode of the first.
+    result["PYTHONDONTWRITEBYTECODE"] = "1"
     result.update(extra or {})
     return result
 

@@ -21,6 +21,7 @@ import pytest
 
 from .harness import environment, request, run_gateway
 from .test_processes import TIME, answer, gone, start, until, workers, write_app
+from .wsclient import WebSocket
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc"),
@@ -36,6 +37,16 @@ if scope["path"] == "/block":
     import time
     os.write(2, b"blocking\\n")
     time.sleep(600)
+"""
+
+SOCKET = """\
+import asyncio
+
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(600)
 """
 
 
@@ -128,6 +139,21 @@ def test_status(folder: Path, path: str) -> None:
         assert run_gateway("ctl", "status", env=environ).stdout.startswith("gateway ")
         assert server.terminate(TIME) == 0
         assert not Path(path).exists()
+
+
+def test_a_websocket_has_path_and_age(folder: Path, path: str) -> None:
+    (folder / "served.py").write_text(SOCKET)
+    with start(folder, "--control-socket", path, "--graceful-timeout=0", workers=1) as server:
+        with WebSocket(server.addresses[0]) as client:
+            client.open("/chat?secret=1")
+            (worker,) = until(lambda: [each for each in status(path)["workers"] if each["in_flight"]])
+            (found,) = worker["requests"]
+            assert (found["method"], found["path"]) == ("WebSocket", "/chat")
+            assert 0 < found["age"] < 3600
+            shown = ctl(path, "status").stdout
+            assert re.search(r"^ *\d+ +\S+s +WebSocket +/chat +127.0.0.1:\d+$", shown, re.MULTILINE)
+            assert server.terminate(TIME) == 0
+            server.wait_for_line(r"Cut off: WebSocket /chat of 127.0.0.1:\d+ \(\d+\.\d s\)")
 
 
 def test_threads_and_queue(folder: Path, path: str) -> None:

@@ -19,8 +19,7 @@ import pytest
 
 import gateway
 from gateway.backend import Backend
-from gateway.errors import EXIT_BOOT, AppLoadError, ConfigError
-from gateway.server.listener import BindError
+from gateway.errors import EXIT_BOOT, AppLoadError, BindError, ConfigError
 from gateway.server.server import Server
 
 from .harness import WAIT, Client, environment, request

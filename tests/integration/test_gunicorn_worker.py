@@ -319,6 +319,15 @@ def test_tls(gunicorn: Any, tmp_path: Path) -> None:
     assert received.startswith(b"HTTP/1.1 200 ") and b" https" in received
 
 
+def test_a_key_of_another_certificate(gunicorn: Any) -> None:
+    """The first worker says so, and gunicorn ends; it would start one after the other."""
+    certfile, keyfile = CERTS / "server.pem", CERTS / "other.key"
+    server = gunicorn("application:wsgi", "--certfile", str(certfile), "--keyfile", str(keyfile))
+    assert server.code() == 3
+    assert f"TLS with certfile {certfile} and keyfile {keyfile}: " in server.log
+    assert "Exception in worker process" not in server.log
+
+
 def test_access_log(gunicorn: Any, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     server = gunicorn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -312,10 +313,10 @@ def test_blocked_loop_does_not_outlive_its_signal() -> None:
     done = run_script(
         """
         import os, signal, socket, threading, time
-        import gateway.server.server as module
         from gateway import Config
+        from gateway.server import program, server
 
-        module.EXIT_TIME = 0.3
+        server.EXIT_TIME = 0.3
 
         async def app(scope, receive, send):
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -326,7 +327,7 @@ def test_blocked_loop_does_not_outlive_its_signal() -> None:
         client = socket.create_connection(listener.getsockname())
         client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
         config = Config(app, fd=listener.detach(), graceful_timeout=0, lifespan="off", lifespan_shutdown_timeout=0.1)
-        module.run(config)
+        program.run(config)
         """
     )
     assert done.returncode == 1, done.stderr
@@ -338,10 +339,10 @@ def test_thread_that_never_ends_does_not_keep_the_process() -> None:
     done = run_script(
         """
         import os, signal, threading
-        import gateway.server.server as module
         from gateway import Config
+        from gateway.server import program
 
-        module.EXIT_TIME = 0.3
+        program.EXIT_TIME = 0.3
 
         async def app(scope, receive, send):
             if scope["type"] == "lifespan":
@@ -352,7 +353,7 @@ def test_thread_that_never_ends_does_not_keep_the_process() -> None:
                 await receive()
                 await send({"type": "lifespan.shutdown.complete"})
 
-        raise SystemExit(module.run(Config(app, port=0)))
+        raise SystemExit(program.run(Config(app, port=0)))
         """
     )
     assert done.returncode == 1, done.stderr
@@ -422,6 +423,19 @@ def test_unix_socket_in_use(tmp_path: Path) -> None:
         sock.listen()
         line = one_line(PROBES["asgi"], *APPS, "--bind", f"unix:{tmp_path}/s", code=1)
     assert "address already in use" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="these are the master's")
+@pytest.mark.parametrize("option", ["--health-bind", "--control-socket"])
+def test_the_option_that_names_an_address_in_use(tmp_path: Path, option: str) -> None:
+    path = f"{tmp_path}/s"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        value = path if option == "--control-socket" else f"unix:{path}"
+        done = run_gateway(PROBES["asgi"], *APPS, "--bind=127.0.0.1:0", option, value)
+    assert done.returncode == 1
+    assert re.search(rf"gateway: error: .*{path}: address already in use; .* with {option}\.$", done.stderr, re.M)
 
 
 @pytest.mark.parametrize(

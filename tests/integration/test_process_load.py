@@ -1,7 +1,7 @@
 """What operators do to a server under load, with a client that counts: nothing fails, and nobody waits for long.
 
-The tests that take long are marked slow. What they measure is shown, and judged where GATEWAY_BARS=1 says that the
-machine has nothing else to do; that nothing fails is always judged.
+What those marked bars measure is shown, and judged where GATEWAY_BARS=1 says that the machine has nothing else to do;
+that nothing fails is always judged.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load_of() -> Iterator[Callable[..., Load]]:
         load.__exit__(None, None, None)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 @pytest.mark.parametrize(("before", "bar"), [(SLEEPS, 50.0), (COMPUTES, 500.0)], ids=["sleeps", "computes"])
 def test_ten_reloads(
     folder: Path, load_of: Callable[..., Load], before: str, bar: float, capsys: pytest.CaptureFixture[str]
@@ -73,7 +73,7 @@ def test_ten_reloads(
         assert server.terminate(60) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_worker_killed_every_second(
     folder: Path, load_of: Callable[..., Load], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -448,12 +448,7 @@ def test_what_does_not_stop_is_ended_with_its_stacks_in_the_log(folder: Path) ->
     """A worker whose interpreter is held by calls into C."""
     lines = ("import ctypes", "os.write(2, b'held\\n')", "while True: ctypes.pythonapi.sleep(600)")
     write_app(folder, within="\n".join(lines))
-    patience = "import sys, gateway.cli, gateway.supervisor.child as child; child.QUICK = 0.6; "
-    patience += "sys.exit(gateway.cli.main())"
-    options = ("--graceful-timeout=0.1", "--lifespan-shutdown-timeout=0.1")
-    server = start(folder, *options)
-    server.command = [sys.executable, "-c", patience, *server.command[3:]]
-    with server, server.connect() as client:
+    with start(folder, "--graceful-timeout=0.1") as server, server.connect() as client:
         client.send(request("GET", "/"))
         server.wait_for_line("held")
         assert server.terminate(TIME) == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from .harness import Client, Incomplete, Server, request
+from .harness import Client, Incomplete, Program, Server, request
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "mkfifo") or not hasattr(os, "fork"), reason="needs fork and named pipes"),
@@ -354,6 +355,32 @@ def test_waiting_for_a_thread_counts(tmp_path: Path, gate: Callable[[int], None]
 def test_threads_are_needed(tmp_path: Path, gate: Callable[[int], None]) -> None:
     with start(tmp_path, WSGI, "--request-timeout=1", "--threads=0") as server:
         server.wait_for_line("--request-timeout has no effect on a WSGI application with --threads 0", TIME)
+
+
+@pytest.mark.parametrize(
+    ("options", "mounts", "found"),
+    [
+        (["--request-timeout=1"], {"/own": 5, "/none": 0, "/": None}, "request_timeout of /own, --request-timeout"),
+        (["--request-timeout=1"], {"/own": 5, "/none": 0}, "request_timeout of /own"),
+        ([], {"/own": 5, "/as-it-is": None}, "request_timeout of /own"),
+        (["--request-timeout=1"], {"/none": 0}, None),
+    ],
+)
+def test_threads_are_needed_by_mounts(
+    tmp_path: Path, options: list[str], mounts: dict[str, int | None], found: str | None
+) -> None:
+    lines = []
+    for path, limit in mounts.items():
+        lines += ["[[mount]]", f'path = "{path}"', 'app = "watched:app"']
+        lines += [] if limit is None else [f"request_timeout = {limit}"]
+    (tmp_path / "gateway.toml").write_text("\n".join(["threads = 0", *lines]))
+    (tmp_path / "watched.py").write_text(COMMON + WSGI)
+    command = ("--no-supervisor", "--bind=127.0.0.1:0", "--app-dir", str(tmp_path), *options)
+    program = Program([sys.executable, "-m", "gateway", *command], tmp_path)
+    program.wait_for("Listening at")
+    assert program.end() == 0
+    told = re.findall(r"WARNING\] (.*) has no effect on a WSGI application", program.log)
+    assert told == ([] if found is None else [found])
 
 
 # Stopping

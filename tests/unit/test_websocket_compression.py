@@ -126,7 +126,7 @@ LIMIT = 100_000
     [
         (frame(compressed(bytes(LIMIT + 1))), 1009),
         (halves(compressed(bytes(LIMIT + 1))), 1009),
-        (frame(compressed(bytes(64 << 20))), 1009),
+        (frame((compressed(bytes(1 << 20)) + b"\0\0\xff\xff") * 63 + compressed(bytes(1 << 20))), 1009),
         # It need not be complete to be too much.
         (frame(compressed(bytes(1 << 20)), fin=False), 1009),
         (frame(b"\xff\xff\xff"), 1007),
