@@ -501,6 +501,7 @@ def test_top_once(folder: Path, path: str) -> None:
             assert "secret" not in done.stdout
             assert "\x1b" not in done.stdout
         assert ctl(path, "stop").returncode == 0
+        assert server.wait(TIME) == 0
     done = top(path, "--once")
     assert (done.returncode, done.stderr) == (
         2,

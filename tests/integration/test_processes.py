@@ -490,8 +490,9 @@ def test_a_storm_of_signals(folder: Path) -> None:
                     os.kill(max(seen & workers(server) or {server.worker_pid}), signal.SIGKILL)
         # The kernel tells in which order they came only of those it has delivered.
         until(lambda: "ShdPnd:\t0000000000000000" in Path(f"/proc/{server.pid}/status").read_text())
-        # The master has read all of them once there is nobody left.
+        # The master has read all of them once it has read this one, and then there is nobody left.
         server.signal(signal.SIGWINCH)
+        server.wait_for_line("Handling signal: winch", TIME)
         until(lambda: not workers(server))
         # HUP sets back to two how many there are.
         server.signal(signal.SIGHUP)

@@ -416,11 +416,7 @@ def test_under_a_supervisor(method: str, monkeypatch: pytest.MonkeyPatch) -> Non
             process.terminate()
         for process in processes:
             process.join(WAIT)
-<<<<<<< HEAD
             # As uvicorn's: the signal is raised again at the end.
-=======
-            # The signal is nobody's but the process's: uvicorn raises it again, too.
->>>>>>> 960a8b26cc3e01e273e3ef16c3397dcfa0a13d51
             assert process.exitcode == -signal.SIGTERM
     finally:
         for process in processes:

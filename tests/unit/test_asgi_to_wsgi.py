@@ -298,7 +298,7 @@ def test_timeout() -> None:
             cancelled.set()
             raise
 
-    adapter = ASGIToWSGI(app, lifespan="off", timeout=0.2)
+    adapter = ASGIToWSGI(app, lifespan="off", timeout=1.0)
     answer = Answer(adapter, environ())
     assert (type(answer.raised), answer.status) == (TimeoutError, "")
     assert cancelled.wait(TIMEOUT)

@@ -651,7 +651,7 @@ def test_ready(driver: types.ModuleType, run: Any, value: object) -> None:
         assert await ready is value
         assert await asyncio.create_task(driver.Ready(value)) is value
         assert await asyncio.ensure_future(driver.Ready(value)) is value
-        assert await asyncio.wait_for(driver.Ready(value), 1) is value
+        assert await asyncio.wait_for(driver.Ready(value), 10) is value
         with pytest.raises(StopIteration) as stop:
             driver.Ready(value).send(None)
         assert stop.value.value is value

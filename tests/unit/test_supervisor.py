@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,7 @@ from gateway.supervisor.reload import Generation
 from gateway.supervisor.signals import SignalQueue
 from gateway.supervisor.sockets import Sockets
 from gateway.supervisor.systemd import listening_descriptors
+from tests.fakes import recording_logger
 
 # Channel
 
@@ -141,6 +144,39 @@ def test_pauses_grow_and_have_an_end() -> None:
 )
 def test_deaths_are_described(status: int, out_of_memory: bool, text: str) -> None:
     assert describe(status, out_of_memory).startswith(text)
+
+
+def test_a_machine_that_stood_still_ends_nobody_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    signals: list[int] = []
+    monkeypatch.setattr(child_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append(number))
+    generation: Any = SimpleNamespace(config=Config("app:app", graceful_timeout=1, timeout_boot=10))
+    log, lines = recording_logger()
+    channel: Any = None
+    worker: Any = None
+    one = Child(4711, 0, generation, channel, worker, log)
+
+    def look(seconds: float, silence: float) -> None:
+        nonlocal now
+        now += seconds
+        one.check_life(Silence(silence, silence, silence), False, now)
+        one.check(now)
+
+    look(9.0, 9.0)
+    look(30.0, 39.0)
+    assert signals == [], "it may boot for another second"
+    one.booted()
+    one.stop(signal.SIGTERM)
+    look(1.0, 0.2)
+    for seconds in (1.6, 10.0):
+        look(seconds, seconds + 0.2)
+        look(0.1, 0.1)
+    assert (signals, lines) == ([signal.SIGTERM], [])
+    for _ in range(40):
+        look(0.1, 3.0)
+    assert signals[1:] == [signal.SIGKILL]
+    assert "did not stop in time, and has run no Python code" in lines[0]
 
 
 # Lifetimes
