@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .adapters import ASGIToWSGI, WSGIToASGI
     from .config.mounts import Mount, Mounts
     from .config.settings import Config
-    from .server.server import Server, serve
+    from .server.program import serve
+    from .server.server import Server
 
 __all__ = ["ASGIToWSGI", "Config", "Mount", "Mounts", "Server", "WSGIToASGI", "__version__", "run", "serve"]
 
@@ -34,7 +35,7 @@ _PLACES = {
     "Mounts": "config.mounts",
     "Server": "server.server",
     "WSGIToASGI": "adapters.wsgi_to_asgi",
-    "serve": "server.server",
+    "serve": "server.program",
 }
 
 
@@ -70,7 +71,7 @@ def run(app: Any = None, **options: Any) -> None:
 
         supervise(config)
     else:
-        from .server.server import run
+        from .server.program import run
 
         run(config, ends_process=False)
 

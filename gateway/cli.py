@@ -96,11 +96,11 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
     descriptors = listening_descriptors(environ, os.getpid(), os.getppid())
     config = with_sockets(config, descriptors)
     if not config.supervisor:
-        from .server.server import run
+        from .server.program import run
 
         return run(config)
     if not hasattr(os, "fork"):
-        from .server.server import run
+        from .server.program import run
 
         if config.reload:
             raise ConfigError("--reload: this platform can't fork; leave it out, and restart by hand")

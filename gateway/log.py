@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import NamedTuple, TextIO
 
-from .config.settings import TRACE, LogSettings
+from .config.sections import TRACE, LogSettings
 from .errors import ConfigError
 
 ERROR_LOGGER = "gateway.error"

@@ -1,4 +1,6 @@
-"""Options: the table (`options`), what they become (`settings`), and where their values come from (`sources`)."""
+"""Options: the table (`options`), where their values come from (`sources`), what they mean for each other (`rules`),
+and what they become (`settings`, `sections`).
+"""
 
 from .addresses import Address
 from .settings import Config

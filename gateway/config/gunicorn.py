@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import ConfigError
-from .options import BY_NAME, Option, find, worker_interface
+from .options import BY_NAME, Option, find
 from .python import first_line
-from .settings import Source
+from .rules import Source
 from .usage import Parser
 from .values import suggest
+from .worker_classes import worker_interface
 
 Given = dict[str, tuple[Any, Source]]
 Hook = Callable[..., Any]

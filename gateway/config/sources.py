@@ -25,7 +25,8 @@ from . import gunicorn, python
 from .gunicorn import Given, Translation
 from .mounts import MOUNTS
 from .options import BY_NAME, NAMES, OPTIONS, Option, find
-from .settings import Config, Extras, Source
+from .rules import Source
+from .settings import Config, Extras
 from .usage import parser
 from .values import suggest
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .options import BY_NAME, NAMES, find
-from .settings import LOG_LEVELS
+from .sections import LOG_LEVELS
 from .values import suggest
 
 ONE_HTTP = "gateway has one implementation of HTTP/1.1"
 ONE_WEBSOCKET = "gateway has one implementation of WebSocket"
 NOT_YET = "gateway has no such option yet"
+
+ABOVE_INFO = tuple(word for word, number in LOG_LEVELS.items() if number > LOG_LEVELS["info"])
 
 
 class Keyword(NamedTuple):
@@ -119,6 +121,9 @@ def translate(values: Mapping[str, Any], function: str = "run") -> Translation:
                 result.leave_out(name, value, keyword.instead)
         elif value is not None:
             result.options[name] = value
+    if "access_log" in values and str(result.options.get("log_level")).lower() in ABOVE_INFO:
+        # The level holds for uvicorn's access log too, whose lines are of level info.
+        result.options["access_logfile"] = None
     return result
 
 

@@ -32,11 +32,12 @@ from gunicorn.workers.base import Worker
 from ..adapters.environ import scope_environ
 from ..config import gunicorn as settings_table
 from ..config.options import BY_NAME
-from ..config.settings import Config, Extras, Source
+from ..config.rules import Source
+from ..config.settings import Config, Extras
 from ..config.sources import RANK_FILE, RANK_VARIABLE, environment
 from ..errors import AppLoadError, ConfigError
 from ..log import Loggers, text_of
-from ..server.listener import open_listeners
+from ..server.binding import open_listeners
 from ..server.server import EXIT_TIME, Server, Stopped
 from ..server.worker import Watchdog, loop_factory
 from ..tracebacks import describe_cause
@@ -309,8 +310,11 @@ def access_log_enabled(log: Any) -> bool:
 
 
 def make_tls(cfg: Any) -> ssl.SSLContext:
-    """gunicorn's context, its hook `ssl_context` included."""
-    context: ssl.SSLContext = sock.ssl_context(cfg)
+    """gunicorn's context, its hook `ssl_context` included. Raises ConfigError: files that don't go together."""
+    try:
+        context: ssl.SSLContext = sock.ssl_context(cfg)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ConfigError(f"TLS with certfile {cfg.certfile} and keyfile {cfg.keyfile}: {error}") from error
     # Whatever `http_protocols` promises.
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -30,12 +30,12 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from gateway import log
-from gateway.config import settings, sources
+from gateway.config import rules, settings, sources
 from gateway.config.uvicorn import KEYWORDS, Translation, differing, translate
 from gateway.errors import AppLoadError, BindError, ConfigError, GatewayError
 from gateway.server import server as engine
 from gateway.server.assembly import load_app
-from gateway.server.listener import open_listeners
+from gateway.server.binding import open_listeners
 from gateway.server.worker import loop_factory
 from gateway.tracebacks import describe_cause
 
@@ -369,8 +369,8 @@ class Server:
 
 def without_address(options: settings.Config) -> settings.Config:
     """The same, not told where to listen."""
-    given = {name: options.values[name] for name in options.values if options.source(name) is not settings.DEFAULT}
-    for members in settings.LISTENING.values():
+    given = {name: options.values[name] for name in options.values if options.source(name) is not rules.DEFAULT}
+    for members in rules.LISTENING.values():
         for name in members:
             given.pop(name, None)
     return settings.Config(**given)

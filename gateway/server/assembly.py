@@ -14,7 +14,9 @@ from gateway import loader, log
 from gateway._version import __version__
 from gateway.backend import Backend, choose
 from gateway.config.addresses import Address
-from gateway.config.settings import Config, ForwardedSettings, LogSettings
+from gateway.config.mounts import Mount
+from gateway.config.sections import ForwardedSettings, LogSettings
+from gateway.config.settings import Config
 from gateway.errors import ConfigError
 
 from .threads import NoThreads, ThreadPool
@@ -43,6 +45,11 @@ def load_app(app: Any, config: Config) -> loader.Loaded:
     )
 
 
+def places(loaded: loader.Loaded) -> Sequence[tuple[Mount | None, loader.LoadedApp | loader.LoadedProject]]:
+    """The applications with their mounts; a single one has none."""
+    return loaded.mounts if isinstance(loaded, loader.LoadedMounts) else ((None, loaded),)
+
+
 def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) -> Backend:
     """The build of the request path, for what this server uses of it; the rest is not even loaded."""
     modules = ["http1.connection", "io.poller"]
@@ -57,6 +64,8 @@ def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) 
             modules.append("kernels.queue")
     if isinstance(loaded, loader.LoadedMounts):
         modules.append("http.mounts")
+    if any(isinstance(place, loader.LoadedProject) for _, place in places(loaded)):
+        modules.append("http.split")
     if forwarding(config.forwarded):
         modules.append("http.forwarded")
     if loggers.access is not None:
@@ -104,11 +113,6 @@ def make_pool(
     """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
-        if config.request_timeout:
-            logger.warning(
-                "--request-timeout has no effect on a WSGI application with --threads 0: it runs on the event loop, "
-                "which can't take its response back meanwhile"
-            )
         return NoThreads(backend, log=logger)
     return ThreadPool(
         backend,

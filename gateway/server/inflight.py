@@ -140,7 +140,7 @@ class InFlight:
         """Those that serve a request or a WebSocket, the oldest request first."""
         found = [protocol.connection for protocol in tuple(self.acceptor.protocols)]
         found = [connection for connection in found if connection.stream is not None]
-        return sorted(found, key=lambda connection: getattr(connection.stream, "started", now))
+        return sorted(found, key=lambda connection: since(connection) or now)
 
     def stack_of(self, responder: Any) -> str:
         """What the application does for this responder; empty where that can't be seen."""
@@ -188,4 +188,12 @@ def describe(stream: Any, now: float) -> str:
 def named(connection: Any, now: float) -> str:
     """The same for what a connection serves, a WebSocket included."""
     stream = connection.stream
-    return describe(stream, now) if hasattr(stream, "started") else str(connection.describe())
+    if hasattr(stream, "started"):
+        return describe(stream, now)
+    return f"{connection.describe()} ({max(0.0, now - since(connection)):.1f} s)"
+
+
+def since(connection: Any) -> float:
+    """When what a connection serves has begun, a request or a WebSocket, by `time.monotonic`; 0: it serves nothing."""
+    serving = connection if hasattr(connection, "started") else connection.stream
+    return float(getattr(serving, "started", 0.0))

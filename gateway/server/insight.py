@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .inflight import since
 from .stacks import task_stack, thread_stack
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def report(server: Server) -> dict[str, Any]:
 
 
 def in_flight(server: Server) -> Iterator[dict[str, Any]]:
-    """Each request, or WebSocket: method, path without the query, client, and age in seconds, None for a WebSocket."""
+    """Each request and WebSocket: method (or "WebSocket"), path without the query, client, and age in seconds."""
     if server.acceptor is None:
         return
     now = time.monotonic()
@@ -45,7 +46,7 @@ def in_flight(server: Server) -> Iterator[dict[str, Any]]:
         what, _, client = connection.describe().rpartition(" of ")
         if not what:
             continue
-        started = getattr(getattr(connection, "stream", None), "started", 0.0)
+        started = since(connection)
         age = round(max(0.0, now - started), 3) if started else None
         method, _, path = what.partition(" ")
         yield {"method": method, "path": path[:PATH_SIZE], "client": client, "age": age}

@@ -14,9 +14,9 @@ from gateway.backend import Backend
 from gateway.config.mounts import Mount
 from gateway.config.settings import Config
 from gateway.hybrid import Split, SynchronousSide, observe
-from gateway.loader import Loaded, LoadedApp, LoadedMounts, LoadedProject
+from gateway.loader import Loaded, LoadedApp, LoadedProject
 
-from .assembly import make_wsgi_handler
+from .assembly import make_wsgi_handler, places
 from .hooks import RequestHooks
 from .lifespan import Lifespan, Lifespans
 
@@ -31,11 +31,7 @@ class Applications:
     def __init__(self, loaded: Loaded, config: Config, log: logging.Logger) -> None:
         self.config = config
         self.log = log
-        self.places: list[tuple[Mount | None, LoadedApp | LoadedProject]] = []
-        if isinstance(loaded, LoadedMounts):
-            self.places += loaded.mounts
-        else:
-            self.places.append((None, loaded))
+        self.places = places(loaded)
         interfaces = {app.interface for app in loaded.applications}
         projects = [index for index, (_, app) in enumerate(self.places) if isinstance(app, LoadedProject)]
         self.splits = {index: make_split(config) for index in projects}
@@ -73,14 +69,15 @@ class Applications:
         self, backend: Backend, loop: asyncio.AbstractEventLoop, pool: Any, hooks: RequestHooks | None = None
     ) -> None:
         """Make the handlers. `pool` is what WSGI applications run in, or None if there are none."""
+        if not self.config.wsgi.threads:
+            self._tell_no_effect()
         handlers = []
         for index, (mount, loaded) in enumerate(self.places):
             threads = 0 if mount is None else mount.threads
             if isinstance(loaded, LoadedProject):
                 split = self.splits[index]
                 synchronous = SynchronousSide(loaded.wsgi.app, split, loop)
-                handler = make_split_handler(
-                    backend,
+                handler = backend.module("http.split").SplitHandler(
                     split,
                     make_wsgi_handler(backend, self.config, synchronous, pool, self.log, threads),
                     self._make_asgi_handler(backend, loop, loaded.asgi, hooks),
@@ -127,6 +124,20 @@ class Applications:
         limit: float = self.config.request_timeout if own is None else own
         return limit
 
+    def _tell_no_effect(self) -> None:
+        """Warn of limits that need threads."""
+        limits: dict[str, None] = {}
+        for mount, loaded in self.places:
+            if self._time_limit(mount) and (isinstance(loaded, LoadedProject) or loaded.interface == "wsgi"):
+                own = mount is not None and mount.request_timeout is not None
+                limits[f"request_timeout of {mount.path}" if own and mount is not None else "--request-timeout"] = None
+        if limits:
+            self.log.warning(
+                "%s has no effect on a WSGI application with --threads 0: it runs on the event loop, which can't take "
+                "its response back meanwhile",
+                ", ".join(limits),
+            )
+
     def limits_time(self) -> bool:
         """Whether there is an application whose requests may only take so long."""
         return any(self._time_limit(mount) for mount, _ in self.places)
@@ -167,28 +178,6 @@ def make_split(config: Config) -> Split:
     split = Split(wsgi=config.application.django_wsgi, asgi=config.application.django_asgi)
     observe(split)
     return split
-
-
-def make_split_handler(backend: Backend, split: Split, wsgi: Any, asgi: Any) -> Any:
-    """What starts that entry point of a Django project that a request is for: with the handler `wsgi`, or `asgi`."""
-    base: Any = backend.module("kernels.base")
-    asynchronous = split.asynchronous
-
-    class SplitHandler(base.Handler):  # type: ignore[misc]
-        """Both entry points of one project."""
-
-        def open(self, stream: Any) -> Any:
-            head = stream.head
-            host = head.host.decode("latin-1") if head.host else ""
-            # Behind WSGI, Django takes content whose length is not known in advance for none.
-            root = stream.root_path if stream.mount is None else stream.received_root
-            on_loop = stream.request_length < 0 or asynchronous(head.raw_path, root, host)
-            return (asgi if on_loop else wsgi).open(stream)
-
-        def open_websocket(self, stream: Any) -> Any:
-            return asgi.open_websocket(stream)
-
-    return SplitHandler()
 
 
 def asgi3(loaded: LoadedApp) -> Any:

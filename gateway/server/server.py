@@ -30,7 +30,7 @@ from gateway import log
 from gateway._version import __version__
 from gateway.backend import Backend
 from gateway.config.settings import Config
-from gateway.errors import EXIT_OK, AppLoadError, ConfigError
+from gateway.errors import ConfigError
 
 from .assembly import (
     AccessLog,
@@ -44,10 +44,11 @@ from .assembly import (
     make_upgrade,
     program_loggers,
 )
-from .hooks import HERE, HookWorker, RequestHooks, tell
+from .binding import open_listeners
+from .hooks import HookWorker, RequestHooks, tell
 from .inflight import InFlight
 from .lifespan import Lifespans
-from .listener import Listener, open_listeners
+from .listener import Listener
 from .mount import Applications
 from .protocol import Acceptor
 from .share import Share
@@ -55,12 +56,10 @@ from .stopping import CLEANUP, POLL, Drain
 from .watching import INTERVAL, LoopWatch
 from .worker import (
     Signals,
-    Terminated,
     Watchdog,
     loop_factory,
     loop_name,
     raise_descriptor_limit,
-    terminated_by_signal,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +72,9 @@ TICK = 0.25
 
 EXIT_TIME = 5.0
 """Seconds from the server's end to the process's; and beyond the timeouts that bound the server's."""
+
+SHORT_EXIT_TIME = 2.0
+"""The same where less is given to what is running. Python itself may need that on a busy machine."""
 
 
 class Server:
@@ -473,7 +475,9 @@ class Server:
         watchdog = self._watchdog
         if watchdog is None or number not in (signal.SIGINT, signal.SIGTERM):
             return
-        watchdog.arm(self.config.graceful_timeout + self.applications.shutdown_time() + EXIT_TIME)
+        # Once the clients have left, the lifespans get a time of their own.
+        grace = self.config.graceful_timeout
+        watchdog.arm(grace + CLEANUP + exit_time(grace))
 
     def _signal(self, number: int) -> None:
         """On the loop: a signal has arrived."""
@@ -488,7 +492,7 @@ class Server:
         if name == "quit" or (name == "int" and self._asked.is_set()):
             self._at_once.set()
             if self._watchdog is not None:
-                self._watchdog.arm(EXIT_TIME)
+                self._watchdog.arm(exit_time(self.config.graceful_timeout))
         if self._drain is not None:
             # Nobody takes over any more.
             self._drain.keep_idle = False
@@ -523,6 +527,7 @@ class Server:
             self.share.leave()
         try:
             await self._begin_drain().run(grace)
+            self._clients_left()
             if self._lifespans is not None and not self._at_once.is_set():
                 await self._unless_at_once(self._lifespans.shutdown())
         except Exception:
@@ -534,6 +539,13 @@ class Server:
             if self._owns_loggers:
                 self.loggers.close()
             self._finished.set_result(None)
+
+    def _clients_left(self) -> None:
+        """The grace period is over, or was not needed: from here on other times count."""
+        if self.share is not None:
+            self.share.finish()
+        if self._watchdog is not None and not self._at_once.is_set():
+            self._watchdog.prolong(self.applications.shutdown_time() + exit_time(self.config.graceful_timeout))
 
     def _begin_drain(self) -> Drain:
         assert self.acceptor is not None and self._inflight is not None
@@ -601,52 +613,6 @@ class Stopped(RuntimeError):
     """Told to stop before the start was complete."""
 
 
-# Whole programs
-
-
-async def serve(app: Any = None, config: Config | None = None, **options: Any) -> None:
-    """Serve `app` in the running loop until cancelled; signals stay the program's. See `Server`."""
-    await Server(app, config, **options).serve()
-
-
-def run(config: Config | Any = None, /, *, ends_process: bool = True, **options: Any) -> int:
-    """Serve until a signal says stop. Returns the exit code.
-
-    `config` is a `Config`, or an application. The program's loop, logs and signals are set up as the options say.
-    `ends_process`: nothing but the process's end follows; should that not come, for threads of the application's
-    that do not end, it is brought about.
-
-    Raises ConfigError, BindError and AppLoadError.
-    """
-    if not isinstance(config, Config):
-        config = Config(config, **options)
-    elif options:
-        config = config.replace(**options)
-    factory = loop_factory(config.asgi.loop)
-    loggers = log.configure(config.log)
-    unheard = [name for name in config.hooks if name not in HERE]
-    if unheard:
-        loggers.error.warning("Hooks that are the master's are not called, there is none: %s", ", ".join(unheard))
-    watchdog = Watchdog(loggers.error)
-    try:
-        with terminated_by_signal():
-            server = Server(None, config, loggers=loggers, handle_signals=True, watchdog=watchdog)
-        with asyncio.Runner(loop_factory=factory) as runner:
-            try:
-                runner.run(server.serve())
-            finally:
-                if ends_process:
-                    watchdog.arm(EXIT_TIME)
-        loggers.error.info("Worker exiting (pid: %d)", os.getpid())
-    except Terminated:
-        loggers.error.info("Handling signal: term")
-    except (AppLoadError, OSError) as error:
-        if config.log.error_logfile != "-":
-            # Who starts us reads stderr; who looks for the reason later reads the file.
-            loggers.error.critical("%s", error)
-        raise
-    finally:
-        if not ends_process:
-            watchdog.close()
-        loggers.close()
-    return EXIT_OK
+def exit_time(grace: float) -> float:
+    """Seconds a process may take to end, where running requests get `grace` seconds: no longer, if that is possible."""
+    return min(EXIT_TIME, max(SHORT_EXIT_TIME, grace))

@@ -37,6 +37,9 @@ PASS_ACCEPTS = 8
 
 EMPTY = -1
 
+FINISHED = -2
+"""In place of a number of connections: EMPTY, and none is left nor runs anything for one."""
+
 CELLS = 5
 
 INTERPRETER, PROCESS = 3, 4
@@ -87,7 +90,7 @@ class Board:
         self._rows[CELLS * row + 1] = 0
 
     def write(self, row: int, connections: int) -> None:
-        """Show that this worker has so many connections; EMPTY: that it accepts none."""
+        """Show that this worker has so many connections; EMPTY or FINISHED: that it accepts none."""
         self._rows[CELLS * row] = connections
         self._rows[CELLS * row + 1] = int(time.monotonic() * 1000)
 
@@ -100,12 +103,16 @@ class Board:
         return self._rows[CELLS * row + 2]
 
     def connections(self, row: int) -> int:
-        """How many connections that worker has; EMPTY: it accepts none."""
+        """How many connections that worker has; EMPTY or FINISHED: it accepts none."""
         return self._rows[CELLS * row]
 
     def left(self, row: int) -> bool:
         """Whether that worker accepts no connections any more."""
-        return self._rows[CELLS * row] == EMPTY
+        return self._rows[CELLS * row] <= EMPTY
+
+    def finished(self, row: int) -> bool:
+        """Whether that worker has taken leave of all its clients: what follows is its end."""
+        return self._rows[CELLS * row] == FINISHED
 
     def place(self, row: int) -> int:
         """Where in `memory`, in bytes, that worker's process shows that it lives."""
@@ -146,6 +153,7 @@ class Share:
         self.row = row
         self.connections: Callable[[], int] = lambda: 0
         self.requests: Callable[[], int] = lambda: 0
+        self._left = EMPTY
 
     def show(self) -> None:
         """Write down how many there are."""
@@ -165,4 +173,9 @@ class Share:
 
     def leave(self) -> None:
         """No longer accept any."""
-        self.board.write(self.row, EMPTY)
+        self.board.write(self.row, self._left)
+
+    def finish(self) -> None:
+        """No longer have any, either."""
+        self._left = FINISHED
+        self.leave()

@@ -140,13 +140,17 @@ class Watchdog:
     def __init__(self, log: Logger) -> None:
         self.log = log
         # The only queue that may be used in a signal handler: its `put` is reentrant.
-        self._times: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self._times: queue.SimpleQueue[tuple[float, bool] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="gateway-watchdog", daemon=True)
         self._thread.start()
 
     def arm(self, seconds: float) -> None:
         """The process must have ended in `seconds` from now. A later end than set before is ignored."""
-        self._times.put(seconds)
+        self._times.put((seconds, False))
+
+    def prolong(self, seconds: float) -> None:
+        """What it was given the time for is done: what follows may take `seconds` from now, whatever was set before."""
+        self._times.put((seconds, True))
 
     def close(self) -> None:
         """The process lives on."""
@@ -158,14 +162,15 @@ class Watchdog:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                seconds = self._times.get(timeout=left)
+                told = self._times.get(timeout=left)
             except queue.Empty:
                 self._expire()
                 return
-            if seconds is None:
+            if told is None:
                 return
+            seconds, anew = told
             end = time.monotonic() + seconds
-            deadline = end if deadline is None else min(deadline, end)
+            deadline = end if deadline is None or anew else min(deadline, end)
 
     def _expire(self) -> None:
         names = [thread.name for thread in threading.enumerate() if not thread.daemon]

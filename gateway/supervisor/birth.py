@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from gateway.errors import EXIT_ERROR, EXIT_OK
+from gateway.server.binding import own_listener
 from gateway.server.hooks import HookSettings, HookWorker
 from gateway.server.share import Share
 from gateway.server.worker import Terminated
@@ -17,6 +18,7 @@ from .channel import Channel
 from .hooks import call
 from .reload import Generation
 from .systemd import VARIABLES
+from .titles import name_of
 from .upgrade import VARIABLE
 from .worker import Worker, WorkerProcess
 
@@ -39,10 +41,11 @@ def become_worker(
     """
     code = EXIT_ERROR
     try:
+        master.titles.name = name_of(generation.config)
         master.titles.be("worker")
         hook_worker.pid = os.getpid()
         let_go(master, generation)
-        listeners = [listener.own() for listener in generation.sockets.listeners]
+        listeners = [own_listener(listener) for listener in generation.sockets.listeners]
         if generation.environ is not None:
             os.environ.clear()
             os.environ.update(generation.environ)

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from gateway.config.settings import DevelopmentSettings
+from gateway.config.sections import DevelopmentSettings
 
 from .channel import Channel
 

@@ -7,6 +7,9 @@
        +-----------------------+
 
 A child that is late, in booting or in leaving, is made to dump its stacks (ABRT, `faulthandler`), and then killed.
+
+Leaving has two parts: what it had at most until the grace period is over, and, once it says so on the board, its own
+end, lifespans first. Who has not said so shortly after that period is late; and at once, if it shows no sign of life.
 """
 
 from __future__ import annotations
@@ -18,28 +21,25 @@ from logging import Logger
 from typing import Any, BinaryIO
 
 from gateway.server.hooks import HookWorker
-from gateway.server.server import EXIT_TIME
+from gateway.server.server import exit_time
 from gateway.server.share import Silence
+from gateway.server.stopping import CLEANUP
 
 from .channel import Channel
 from .recycle import Lifetime
 from .reload import Generation
-from .watching import Watching
+from .watching import LATE, Watching
 
 BOOTING, READY, LEAVING = "booting", "ready", "leaving"
 
-DUMP_TIME = 2.0
+DUMP_TIME = 1.0
 """Seconds a child that is late gets to dump its stacks."""
-
 
 STACKS_SIZE = 256 * 1024
 """Bytes that are read of its stacks."""
 
 MARGIN = 2.0
 """Seconds a child gets beyond the time in which it ends itself."""
-
-QUICK = EXIT_TIME + MARGIN
-"""Seconds for a child that has nothing to finish."""
 
 
 class Child:
@@ -68,8 +68,15 @@ class Child:
         """Leaves as soon as there are enough others."""
         self.failure: dict[str, Any] | None = None
         """Why it can't boot, as it said itself."""
-        self._grace_end = 0.0
-        """When it must have finished what it had, once it leaves."""
+        grace = generation.config.processes.graceful_timeout
+        self._grace = grace + CLEANUP
+        """Seconds in which it must have finished what it had, once it leaves."""
+        self._quick = exit_time(grace) + MARGIN
+        """Seconds for its end, when there is nothing to finish."""
+        self.late_from: float | None = None
+        """From when it is late if it shows no sign of life, once it leaves."""
+        self._at_once = False
+        self._finished = False
         self.deadline: float | None = None
         """When it must have got out of its state; None: it may take any time."""
         self.killed = False
@@ -96,30 +103,30 @@ class Child:
             self.deadline = None
             self.lifetime = Lifetime(self.generation.config.processes, time.monotonic())
 
-    def retire(self, seconds: float | None = None) -> None:
-        """Have it finish what it has and end, in `seconds`; what waits to be accepted is left to the others.
+    def retire(self, *, at_once: bool = False) -> None:
+        """Have it finish what it has and end; what waits to be accepted is left to the others.
 
-        None: in the time after which it has ended by itself, or never will.
+        `at_once`: it has nothing that it should be given time for.
         """
         if self.state == READY:
             # Where that does not get through, it is ending already.
             self.channel.send(retire=True)
-            self._leave(seconds)
+            self._leave(at_once)
         else:
-            self.stop(signal.SIGTERM, seconds)
+            self.stop(signal.SIGTERM, at_once=at_once)
 
     def make_way(self) -> None:
         """As `retire`, but without a last answer on idle connections: whoever comes next is to have them all."""
         if self.state == READY:
             self.channel.send(make_way=True)
-            self._leave(None)
+            self._leave(at_once=False)
         else:
-            self.stop(signal.SIGTERM, QUICK)
+            self.stop(signal.SIGTERM, at_once=True)
 
-    def stop(self, number: int, seconds: float | None = None) -> None:
-        """Have it end by the signal `number`; `seconds` as for `retire`."""
+    def stop(self, number: int, *, at_once: bool = False) -> None:
+        """Have it end by the signal `number`; `at_once` as for `retire`."""
         self.signal(number)
-        self._leave(seconds)
+        self._leave(at_once)
 
     def signal(self, number: int) -> None:
         """Send a signal. A child that is gone is not reaped yet, so its number is nobody else's."""
@@ -147,18 +154,35 @@ class Child:
         if self.stacks is not None:
             self.stacks.close()
 
-    def check_life(self, silence: Silence, now: float) -> None:
-        """Have it end when its loop has not turned for too long; `silence` is for how long nothing was heard of it."""
+    def check_life(self, silence: Silence, finished: bool, now: float) -> None:
+        """Have it end when its loop has not turned for too long; `silence` is for how long nothing was heard of it.
+
+        `finished`: it has said that it has no clients any more.
+        """
         if self.state == READY and self.deadline is None:
             late = self.watching.look(silence, now)
             if late:
                 self.deadline = now
                 self._late = late
-        elif self.state == LEAVING and now >= self._grace_end and not self._dumped:
-            # Longer than the end of a process may take: whatever was to follow, nothing of it goes on.
-            if silence.interpreter is not None and silence.interpreter >= QUICK:
-                self.deadline = now
-                self._late = f"did not stop in time, and has run no Python code for {silence.interpreter:.1f} s"
+        elif self.state == LEAVING and not self._dumped:
+            if finished and not self._finished:
+                self._finished = True
+                if not self._at_once:
+                    self.deadline = now + self._shutdown_time() + self._quick
+            if self.late_from is not None and now >= self.late_from:
+                self._check_end(silence, now)
+
+    def _check_end(self, silence: Silence, now: float) -> None:
+        """Its grace period is over: have it end if it is not about to."""
+        # Longer than the end of a process may take: whatever was to follow, nothing of it goes on.
+        limit = self._quick if self._finished else LATE
+        if silence.interpreter is None or silence.interpreter < limit:
+            return
+        self.deadline = now
+        self._late = f"did not stop in time, and has run no Python code for {silence.interpreter:.1f} s"
+        if not self._finished and silence.process is not None and silence.process >= limit:
+            self.log.error("Worker (pid:%d) %s: process dead or stopped; killing it.", self.pid, self._late)
+            self._dumped = True
 
     def check(self, now: float) -> None:
         """See to it that it ends when it is late."""
@@ -178,12 +202,18 @@ class Child:
         )
         self.signal(signal.SIGABRT)
 
-    def _leave(self, seconds: float | None) -> None:
-        if seconds is None:
-            config = self.generation.config
-            seconds = config.processes.graceful_timeout + config.asgi.lifespan_shutdown_timeout + QUICK
+    def _shutdown_time(self) -> float:
+        """Seconds that its lifespans may take."""
+        config = self.generation.config
+        return max(1, len(config.application.mount)) * config.asgi.lifespan_shutdown_timeout
+
+    def _leave(self, at_once: bool) -> None:
+        now = time.monotonic()
+        booted = self.state != BOOTING
         self.state = LEAVING
-        self._grace_end = time.monotonic() + self.generation.config.processes.graceful_timeout
+        self._at_once |= at_once
         self._late = "did not stop in time"
-        end = time.monotonic() + seconds
+        if booted and not at_once:
+            self.late_from = now + self._grace if self.late_from is None else min(self.late_from, now + self._grace)
+        end = now + self._quick + (0.0 if at_once else self._grace)
         self.deadline = end if self.deadline is None else min(self.deadline, end)

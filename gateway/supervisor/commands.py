@@ -225,10 +225,16 @@ class Commands:
                 return
         reply(failed(refusal))
 
-    def _accepting(self, coming: Generation) -> bool:
-        """Whether a worker of another generation still accepts connections."""
+    def _accepting(self, waiting: Waiting, now: float) -> bool:
+        """Whether a worker of another generation still accepts connections: it takes a moment to hear that it goes."""
         master = self.master
-        return any(c.generation is not coming and not master.board.left(c.row) for c in master.children.values())
+        waiting.until = waiting.until or now + ACCEPT_TIME
+        if now >= waiting.until:
+            return False
+        return any(
+            child.generation is not waiting.coming and not master.board.left(child.row)
+            for child in master.children.values()
+        )
 
     def _settled(self, waiting: Waiting, now: float) -> bool:
         """Whether a reload has come to its end; then whoever waits was told."""
@@ -241,9 +247,7 @@ class Commands:
                 # With --reload something is served in any case.
                 self._reply_failed(waiting.reply)
             elif master.generations.current is waiting.coming:
-                # Those that were told to go take a moment to hear of it.
-                waiting.until = waiting.until or now + ACCEPT_TIME
-                if now < waiting.until and self._accepting(waiting.coming) and not master.stopping:
+                if self._accepting(waiting, now) and not master.stopping:
                     return False
                 waiting.reply({"ok": True, "generation": waiting.coming.number})
             elif master.generations.coming is not None:
@@ -254,6 +258,8 @@ class Commands:
                 self._reply_failed(waiting.reply)
             return True
         if master.succession.complete:
+            if self._accepting(waiting, now):
+                return False
             waiting.reply({"ok": True, "pid": waiting.upgrade.pid if waiting.upgrade is not None else None})
             return True
         if master.succession.upgrade is waiting.upgrade and not master.stopping:

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from gateway.config.addresses import Address
-from gateway.server.listener import Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 from .commands import Commands, failed
 
@@ -58,12 +59,14 @@ class Control:
     """Listens at `address`, or where the `handed` listeners do, once `start` is called. Raises BindError."""
 
     def __init__(self, address: Address, master: Master, handed: Sequence[Listener] = ()) -> None:
+        self.address: Address | None = address
+        """Where it is; None: nowhere any more."""
         self.master = master
         self.selector = master.selector
         self.commands = Commands(master)
         self.clients: set[Client] = set()
         self.started = False
-        self.listeners = list(handed) or open_listeners([address], backlog=CLIENTS, unix_mode=MODE)
+        self.listeners = list(handed) or listen(address)
         # What was handed over is not ours before the other program is gone.
         self._files = [listener.unlink for listener in self.listeners]
         for listener in handed:
@@ -73,10 +76,23 @@ class Control:
         """Accept clients."""
         self.started = True
         for listener, file in zip(self.listeners, self._files, strict=True):
-            listener.sock.setblocking(False)
             listener.unlink = file
-            accept = functools.partial(self._accept, listener)
-            self.selector.register(listener.sock, selectors.EVENT_READ, accept)
+            self._register(listener)
+
+    def _register(self, listener: Listener) -> None:
+        listener.sock.setblocking(False)
+        self.selector.register(listener.sock, selectors.EVENT_READ, functools.partial(self._accept, listener))
+
+    def move(self, address: Address | None) -> None:
+        """Accept clients at `address` from now on, or nowhere. Raises BindError, and then stays where it is."""
+        listeners = [] if address is None else listen(address)
+        for listener in self.listeners:
+            self.selector.unregister(listener.sock)
+            listener.close()
+        self.address = address
+        self.listeners = listeners
+        for listener in listeners:
+            self._register(listener)
 
     def open_stacks(self) -> BinaryIO | None:
         """A file without a name for a worker to write its stacks to, at its end; None: there is no room for one."""
@@ -206,3 +222,8 @@ class Control:
             self.clients.discard(client)
             self.selector.unregister(client.sock)
             client.sock.close()
+
+
+def listen(address: Address) -> list[Listener]:
+    """The socket at `address`. Raises BindError."""
+    return open_listeners([address], backlog=CLIENTS, unix_mode=MODE, option="--control-socket")

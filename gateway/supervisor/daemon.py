@@ -12,6 +12,7 @@ Until the first boot is over, what the daemon and its workers say appears where 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -95,6 +96,11 @@ def end_with(leader: int, reader: int) -> NoReturn:
     def forward(number: int, frame: FrameType | None) -> None:
         signals.append(number)
         if numbers:
+            tell(number)
+
+    def tell(number: int) -> None:
+        # It may just have ended.
+        with contextlib.suppress(ProcessLookupError):
             os.kill(numbers[0], number)
 
     for number in FORWARDED:
@@ -105,7 +111,7 @@ def end_with(leader: int, reader: int) -> NoReturn:
         known = bool(numbers)
         numbers += [int(line) for line in received.split(b"\n")[:-1]][len(numbers) :]
         if signals and numbers and not known:
-            os.kill(numbers[0], signals[-1])
+            tell(signals[-1])
     os.waitpid(leader, 0)
     # No report: it was killed.
     code = numbers[1] if len(numbers) == 2 else EXIT_ERROR

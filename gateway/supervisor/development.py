@@ -19,7 +19,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from gateway.config.settings import DevelopmentSettings
+from gateway.config.sections import DevelopmentSettings
 from gateway.server.worker import STOP_SIGNALS
 
 from .birth import let_go
@@ -44,6 +44,9 @@ STUCK = 1.0
 LOOK = 0.05
 """Seconds between two looks at it."""
 
+ASLEEP = 0.5
+"""Seconds between two looks after which it was the master that got no turn."""
+
 SHOWN = 3
 """Files that the log names."""
 
@@ -64,6 +67,8 @@ class Development:
         """What workers have loaded, and how it looked."""
         self._asked = 0.0
         """When the worker before was last told to make way."""
+        self._looked = self._awake = 0.0
+        """When it was last looked at, and since when it can be judged."""
 
     def start(self) -> None:
         """Begin to watch."""
@@ -119,16 +124,23 @@ class Development:
         for child in self.master.children.values():
             if child.generation is current and child.state != LEAVING:
                 child.make_way()
-        self._asked = time.monotonic()
+        self._asked = self._looked = self._awake = time.monotonic()
 
     def holds(self, now: float) -> bool:
         """Whether the next worker waits for one before it."""
+        gap, self._looked = now - self._looked, now
+        if gap >= ASLEEP:
+            # So, most probably, did the worker before.
+            self._asked += gap
+            self._awake = now
         if now >= self._asked + ACCEPTING:
             return False
         board = self.master.board
         leaving = [child for child in self.master.children.values() if child.state == LEAVING]
         if now < self._asked + PATIENCE:
             return bool(leaving)
+        if now < self._awake + STUCK:
+            return any(not board.left(child.row) for child in leaving)
         return any(not board.left(child.row) and board.silence(child.row).loop < STUCK for child in leaving)
 
     def next_look(self, now: float) -> float | None:

@@ -10,10 +10,12 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from logging import Logger
 from typing import NamedTuple
 
 from gateway.config.addresses import Address
-from gateway.server.listener import Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 HEAD_SIZE = 8192
 """Bytes a request may have."""
@@ -47,18 +49,34 @@ class Health:
         state: Callable[[], State],
         handed: Sequence[Listener] = (),
     ) -> None:
+        self.address = address
         self.selector = selector
         self.state = state
         self.clients: dict[socket.socket, float] = {}
-        self.listeners = list(handed) or open_listeners([address], backlog=CLIENTS, reuse_port=False, unix_mode=0o666)
+        self.listeners = list(handed) or open_listeners(
+            [address], backlog=CLIENTS, unix_mode=0o666, option="--health-bind"
+        )
         for listener in self.listeners:
             selector.register(listener.sock, selectors.EVENT_READ, lambda listener=listener: self._accept(listener))
+
+    def announce(self, log: Logger) -> None:
+        """Say where it is."""
+        for listener in self.listeners:
+            log.info("Health at: %s", listener.url("http"))
 
     def tick(self, now: float) -> None:
         """Close connections of clients that take too long; `now` is of `time.monotonic`."""
         for sock, since in tuple(self.clients.items()):
             if now - since > TIME:
                 self._close(sock)
+
+    def end(self) -> None:
+        """As `close`, where the selector goes on."""
+        for listener in self.listeners:
+            self.selector.unregister(listener.sock)
+        for sock in tuple(self.clients):
+            self._close(sock)
+        self.close()
 
     def close(self) -> None:
         """Close everything, and remove the socket's file."""
@@ -70,10 +88,7 @@ class Health:
         """Answer no more; another program does, at the same sockets."""
         for listener in self.listeners:
             listener.unlink = None
-            self.selector.unregister(listener.sock)
-        for sock in tuple(self.clients):
-            self._close(sock)
-        self.close()
+        self.end()
 
     def leave(self) -> None:
         """In a worker: close our copies of everything; the file stays."""

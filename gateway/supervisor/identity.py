@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from gateway.config.settings import ProcessSettings
+from gateway.config.sections import ProcessSettings
 from gateway.errors import ConfigError
 
 

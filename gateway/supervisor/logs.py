@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from gateway import log
-from gateway.config.settings import LogSettings
+from gateway.config.sections import LogSettings
 from gateway.errors import ConfigError
 
 from .identity import Identity

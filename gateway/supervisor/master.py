@@ -35,11 +35,12 @@ from gateway.tracebacks import describe_cause
 
 from . import watching
 from .backoff import Backoff
-from .child import BOOTING, LEAVING, QUICK, READY, Child
+from .child import BOOTING, READY, Child
 from .control import Control
 from .crew import Crew
 from .daemon import Detached
 from .development import Development
+from .following import follow, warnings
 from .health import Health, State
 from .hooks import Arbiter, call
 from .identity import Identity
@@ -52,7 +53,7 @@ from .reload import Generation, Generations, boots_at_once
 from .signals import SignalQueue
 from .sockets import Sockets, adopted
 from .systemd import Notifier
-from .titles import Titles
+from .titles import Titles, name_of
 from .upgrade import VARIABLE, Succession
 from .worker import WorkerProcess
 
@@ -85,7 +86,7 @@ class Master:
         self.environ = {name: value for name, value in environ.items() if name not in (VARIABLE, "WATCHDOG_PID")}
         # What the workers would find out one after the other.
         loop_factory(config.asgi.loop)
-        self.config = config
+        self.config = self.started_with = config
         self.reread = reread
         self.folder = folder
         self.detached = detached
@@ -127,7 +128,7 @@ class Master:
         self.pid_file = PidFile(config.processes.pid) if config.processes.pid else None
         self.loaded: Loaded | None = None
         """The application, with --preload."""
-        self.titles = Titles(config.proc_name or config.application.name)
+        self.titles = Titles(name_of(config))
         self.arbiter = Arbiter(self)
         self.failure: GatewayError | None = None
 
@@ -194,8 +195,7 @@ class Master:
             passed = [adopted(number, address) for number in handed.get(f"health {address}", ())]
             self.succession.borrow(passed)
             self.health = Health(address, self.selector, self.state, passed)
-            for listener in self.health.listeners:
-                self.log.info("Health at: %s", listener.url("http"))
+            self.health.announce(self.log)
         path = self.config.processes.control_socket
         if path is not None:
             address = unix_address(path)
@@ -246,7 +246,7 @@ class Master:
         self.crew.reap()
         now = time.monotonic()
         for child in tuple(self.children.values()):
-            child.check_life(self.board.silence(child.row), now)
+            child.check_life(self.board.silence(child.row), self.board.finished(child.row), now)
             child.check(now)
             self.crew.recycle(child, now)
         if self.stop_at is not None and now >= self.stop_at:
@@ -267,6 +267,7 @@ class Master:
         """Seconds until there is something to do by itself."""
         now = time.monotonic()
         times = [child.deadline for child in self.children.values() if child.deadline is not None]
+        times += [child.late_from for child in self.children.values() if child.late_from and child.late_from > now]
         if self.backoff.until > now:
             times.append(self.backoff.until)
         if self.stop_at is not None:
@@ -334,6 +335,7 @@ class Master:
             return
         self.reloads += 1
         previous.sockets.close(coming.sockets)
+        follow(self, self.config)
         self.notifier.ready(self.state().reason)
         if coming.failure is None:
             self.log.info("Reload complete: %d new workers serve, the others finish what they have", len(ready))
@@ -433,7 +435,7 @@ class Master:
         self.booting_until = time.monotonic() + BOOTING_TIME
         for child in self.children.values():
             if number == signal.SIGQUIT or child.state != READY:
-                child.stop(number, None if number != signal.SIGQUIT and child.state == LEAVING else QUICK)
+                child.stop(number, at_once=number == signal.SIGQUIT or child.state == BOOTING)
         self._stop_serving(time.monotonic())
 
     def _stop_serving(self, now: float) -> None:
@@ -477,7 +479,7 @@ class Master:
         try:
             if self.reread is not None:
                 config, environ = self.reread()
-                for warning in config.warnings:
+                for warning in (*config.warnings, *warnings(self.started_with, config)):
                     self.log.warning("%s", warning)
             sockets = Sockets(config.listen, others)
         except (ConfigError, BindError) as error:
@@ -517,7 +519,7 @@ class Master:
         abandoned.sockets.close(*stay, *([] if successor is None else [successor]))
         for child in self.children.values():
             if child.generation is abandoned:
-                child.retire(None if child.state == READY else QUICK)
+                child.retire(at_once=child.state != READY)
 
 
 def run(

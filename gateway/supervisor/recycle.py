@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import Literal, NamedTuple
 
-from gateway.config.settings import ProcessSettings
+from gateway.config.sections import ProcessSettings
 
 AGE_JITTER = 0.1
 """Part of the age by which workers may become older: those of one start are not to leave together."""

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from gateway.config.addresses import Address
-from gateway.config.settings import ListenSettings
-from gateway.server.listener import Listener, open_listeners
+from gateway.config.sections import ListenSettings
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 
 Key = tuple[Address, int]
 """An address, and how many times it was named before: port 0 is another port each time."""

@@ -8,10 +8,17 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from gateway.config.settings import Config
+
 PR_SET_NAME = 15
 
 SHORT = 15
 """Bytes of a short name (TASK_COMM_LEN, proc_pid_comm(5))."""
+
+
+def name_of(config: Config) -> str:
+    """What processes are called that serve by `config`."""
+    return config.proc_name or config.application.name
 
 
 class Titles:

@@ -136,10 +136,10 @@ class Succession:
             return
         sockets = current.sockets.descriptors()
         if master.health is not None:
-            name = f"health {master.config.processes.health_bind}"
+            name = f"health {master.health.address}"
             sockets[name] = [listener.sock.fileno() for listener in master.health.listeners]
-        if master.control is not None:
-            name = f"control {master.config.processes.control_socket}"
+        if master.control is not None and master.control.address is not None:
+            name = f"control {master.control.address.path}"
             sockets[name] = [listener.sock.fileno() for listener in master.control.listeners]
         # With --preload this is what a reload is, and systemd waits for its end (Type=notify-reload).
         master.notifier.reloading()

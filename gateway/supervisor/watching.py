@@ -28,8 +28,8 @@ LATE = 2.0
 NOTICE_INTERVAL = 10.0
 """Seconds between two lines of the log about the same silence."""
 
-ASLEEP = 5.0
-"""Seconds between two looks after which it was the master that got no turn, and can't judge anybody."""
+LOOK = 1.0
+"""Seconds between two looks, as a rule (the master's TICK)."""
 
 WELL, BLOCKED, HELD, DEAD, UNKNOWN = "well", "blocked", "held", "dead", "unknown"
 
@@ -67,6 +67,8 @@ class Watching:
         self.log = log
         self.quiet = quiet
         self.late = min(LATE, limit / 2) if limit else LATE
+        # Seconds between two looks after which it was the master that got no turn, and can't judge anybody.
+        self.asleep = LOOK + self.late
         self._looked = now
         # No silence is older than this.
         self._awake = now
@@ -82,7 +84,7 @@ class Watching:
 
     def look(self, silence: Silence, now: float) -> str:
         """See to it that the log tells of a silence. Returns why the worker has to be ended, empty if it need not."""
-        if now - self._looked >= ASLEEP:
+        if now - self._looked >= self.asleep:
             self._awake = now
         self._looked = now
         silence = self._since_awake(silence, now)

@@ -23,7 +23,7 @@ from gateway.loader import Loaded
 from gateway.server import insight
 from gateway.server.hooks import HookWorker, tell
 from gateway.server.listener import Listener
-from gateway.server.server import EXIT_TIME, Server, Stopped
+from gateway.server.server import Server, Stopped, exit_time
 from gateway.server.share import Share
 from gateway.server.stacks import enable_stack_dumps
 from gateway.server.worker import STOP_SIGNALS, Terminated, Watchdog, loop_factory
@@ -137,7 +137,7 @@ class Worker:
                 try:
                     runner.run(self._serve(self.server))
                 finally:
-                    watchdog.arm(EXIT_TIME)
+                    watchdog.arm(exit_time(self.config.graceful_timeout))
             return EXIT_OK
         except (Terminated, Stopped):
             return EXIT_OK

@@ -7,9 +7,11 @@ Nothing here sleeps to wait for something: every wait is for a line, a byte or a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -23,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 APPS = Path(__file__).resolve().parent.parent / "apps"
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "requests"
@@ -66,6 +68,31 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return result
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 for somebody else to bind to, in a while.
+
+    Not one that the kernel chooses: it might give that to others meanwhile, as it gives them to all who don't ask for a
+    certain one, clients included.
+    """
+    while True:
+        port = random.randrange(16384, 32768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def children(pid: int) -> set[int]:
+    """The processes that one has started and not taken leave of (Linux).
+
+    The list is read twice: while one of them ends, it may lack others (proc_pid_task_children(5)).
+    """
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    text = path.read_text()
+    while (again := path.read_text()) != text:
+        text = again
+    return set(map(int, text.split()))
+
+
 def run_gateway(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: str | Path | None = None, timeout: float = WAIT
 ) -> subprocess.CompletedProcess[str]:
@@ -79,6 +106,17 @@ def run_gateway(
         text=True,
         timeout=timeout,
     )
+
+
+def pieces(stream: IO[bytes]) -> Iterator[list[str]]:
+    """The lines of a pipe, those together that arrive together: who has seen the first of a traceback has all of it."""
+    number, rest = stream.fileno(), b""
+    while not stream.closed and (data := os.read(number, 1 << 20)):
+        *whole, rest = (rest + data).split(b"\n")
+        if whole:
+            yield [line.decode("utf-8", "backslashreplace") + "\n" for line in whole]
+    if rest:
+        yield [rest.decode("utf-8", "backslashreplace")]
 
 
 class ServerFailed(AssertionError):
@@ -101,7 +139,6 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=session,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -110,9 +147,9 @@ class Program:
     def _read(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as stream:
-            for line in stream:
+            for some in pieces(stream):
                 with self.news:
-                    self.lines.append(line)
+                    self.lines += some
                     self.news.notify_all()
         with self.news:
             self.ended = True
@@ -267,9 +304,9 @@ class Server:
 
     def _read_log(self) -> None:
         assert self.process is not None and self.process.stderr is not None
-        for raw in self.process.stderr:
+        for some in pieces(self.process.stderr):
             with self.news:
-                self.lines.append(raw.decode("utf-8", "backslashreplace").rstrip("\n"))
+                self.lines += [line.rstrip("\n") for line in some]
                 self.news.notify_all()
         with self.news:
             self.ended = True

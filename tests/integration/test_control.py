@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 
 from .harness import environment, request, run_gateway
 from .test_processes import TIME, answer, gone, start, until, workers, write_app
+from .wsclient import WebSocket
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc"),
@@ -35,6 +37,16 @@ if scope["path"] == "/block":
     import time
     os.write(2, b"blocking\\n")
     time.sleep(600)
+"""
+
+SOCKET = """\
+import asyncio
+
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(600)
 """
 
 
@@ -64,6 +76,27 @@ def status(path: str) -> dict[str, Any]:
     return result
 
 
+def answered(path: str) -> dict[str, Any]:
+    """The status, once no worker has been too slow to say what it does."""
+
+    def facts() -> dict[str, Any] | None:
+        found = status(path)
+        return found if all(worker["requests"] is not None for worker in found["workers"]) else None
+
+    result: dict[str, Any] = until(facts)
+    return result
+
+
+def shown_by(path: str, command: str, *patterns: str) -> str:
+    """What a command of `gateway ctl` shows, once all of that is in it: who is slow to answer is shown as blocked."""
+
+    def text() -> str:
+        found = ctl(path, command).stdout
+        return found if all(re.search(pattern, found, re.MULTILINE) for pattern in patterns) else ""
+
+    return str(until(text))
+
+
 def ask(path: str, data: bytes) -> bytes:
     """What the socket itself says to `data`, up to the end of a line, or of the connection."""
     with socket.socket(socket.AF_UNIX) as sock:
@@ -82,7 +115,7 @@ def test_status(folder: Path, path: str) -> None:
         with server.connect() as client:
             client.send(request("GET", "/wait?secret=1"))
             server.wait_for_line("waiting")
-            facts = status(path)
+            facts = answered(path)
             assert (facts["pid"], facts["wanted"], facts["ready"]) == (server.pid, 2, True)
             assert (facts["restarts"], facts["reloads"], facts["reload_error"]) == (0, 0, None)
             assert facts["listeners"] == [server.url]
@@ -97,15 +130,30 @@ def test_status(folder: Path, path: str) -> None:
             assert found["client"].startswith("127.0.0.1:")
             assert 0 <= found["age"] < TIME
             until(lambda: sum(worker["connections"] for worker in status(path)["workers"]) == 1)
-            shown = ctl(path, "status").stdout
+            row = rf"^ *{busy['pid']} +1 +ready .* 1 "
+            request_row = rf"^ *{busy['pid']} +\S+s +GET +/wait +127.0.0.1:\d+$"
+            shown = shown_by(path, "status", row, request_row)
             assert f"(pid {server.pid}) served:app, up " in shown
             assert "secret" not in shown
-            assert re.search(rf"^ *{busy['pid']} +1 +ready .* 1 ", shown, re.MULTILINE)
-            assert re.search(rf"^ *{busy['pid']} +\S+s +GET +/wait +127.0.0.1:\d+$", shown, re.MULTILINE)
         environ = {"GATEWAY_CONTROL_SOCKET": path}
         assert run_gateway("ctl", "status", env=environ).stdout.startswith("gateway ")
         assert server.terminate(TIME) == 0
         assert not Path(path).exists()
+
+
+def test_a_websocket_has_path_and_age(folder: Path, path: str) -> None:
+    (folder / "served.py").write_text(SOCKET)
+    with start(folder, "--control-socket", path, "--graceful-timeout=0", workers=1) as server:
+        with WebSocket(server.addresses[0]) as client:
+            client.open("/chat?secret=1")
+            (worker,) = until(lambda: [each for each in status(path)["workers"] if each["in_flight"]])
+            (found,) = worker["requests"]
+            assert (found["method"], found["path"]) == ("WebSocket", "/chat")
+            assert 0 < found["age"] < 3600
+            shown = ctl(path, "status").stdout
+            assert re.search(r"^ *\d+ +\S+s +WebSocket +/chat +127.0.0.1:\d+$", shown, re.MULTILINE)
+            assert server.terminate(TIME) == 0
+            server.wait_for_line(r"Cut off: WebSocket /chat of 127.0.0.1:\d+ \(\d+\.\d s\)")
 
 
 def test_threads_and_queue(folder: Path, path: str) -> None:
@@ -122,7 +170,7 @@ def test_threads_and_queue(folder: Path, path: str) -> None:
 
             worker = until(busy)
             assert (worker["threads"], worker["busy"], worker["queued"]) == (1, 1, 2)
-            assert "1/1" in ctl(path, "status").stdout
+            assert shown_by(path, "status", "1/1")
         finally:
             for client in clients:
                 client.close()
@@ -138,13 +186,11 @@ def test_a_blocked_worker_is_told_from_the_others(folder: Path, path: str) -> No
         assert states["ready"]["requests"] == []
         pid = states["blocked"]["pid"]
         assert re.search(rf"{pid} +1 +blocked \S+s ", ctl(path, "status").stdout)
-        shown = ctl(path, "dump").stdout
-        assert f"--- worker {pid} (its event loop is blocked)" in shown
-        assert f"--- worker {states['ready']['pid']}\n" in shown
-        assert 'served.py", line' in shown
+        rows = (rf"^--- worker {pid} \(its event loop is blocked\)", rf"^--- worker {states['ready']['pid']}$")
+        shown = shown_by(path, "dump", *rows, 'served.py", line')
         server.wait_for_line(rf"What the threads of worker \(pid:{pid}\) do, as asked")
         server.wait_for_line(r'File ".*served.py", line')
-        again = ctl(path, "dump").stdout
+        again = shown_by(path, "dump", *rows, 'served.py", line')
         assert again.count('served.py", line') == shown.count('served.py", line'), "the stacks of now only"
         assert workers(server) == {pid, states["ready"]["pid"]}
 
@@ -158,10 +204,9 @@ def test_dump(folder: Path, path: str) -> None:
     with start(folder, "--control-socket", path, workers=1) as server, server.connect() as client:
         client.send(request("GET", "/wait"))
         server.wait_for_line("waiting")
-        shown = ctl(path, "dump").stdout
+        shown = shown_by(path, "dump", r'File ".*served.py", line \d+, in app\n +await asyncio.sleep\(600\)')
         assert "Thread 'MainThread':" in shown
         assert "Task 'Task-" in shown
-        assert re.search(r'File ".*served.py", line \d+, in app\n +await asyncio.sleep\(600\)', shown)
         assert "in sleep" in shown, "the whole chain of what waits for what"
         server.wait_for_line("What each thread and task does, as asked")
         server.wait_for_line("await asyncio.sleep")
@@ -216,6 +261,33 @@ def test_a_reload_that_another_takes_the_place_of(folder: Path, path: str) -> No
             first.wait()
 
 
+@pytest.mark.parametrize("options", [(), ("--preload",)])
+def test_who_waits_for_a_reload_meets_new_code_only(folder: Path, path: str, options: tuple[str, ...]) -> None:
+    """It is not complete for them while a worker that has not heard of it may still accept."""
+    gate = folder / "gate"
+    wait = f"    os.write(2, b'blocking\\n')\n    while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    write_app(folder, before="import time", within=f"if scope['path'] == '/block':\n{wait}")
+    server = start(folder, "--control-socket", path, *options, workers=1)
+    patience = "import sys, gateway.cli, gateway.supervisor.commands as c; c.ACCEPT_TIME = 60.0; "
+    server.command = [sys.executable, "-c", patience + "sys.exit(gateway.cli.main())", *server.command[3:]]
+    with server, server.connect() as client:
+        client.send(request("GET", "/block"))
+        server.wait_for_line("blocking")
+        write_app(folder, "two")
+        command = [sys.executable, "-m", "gateway", "ctl", "--socket", path, "reload"]
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as reload:
+            try:
+                server.wait_for_line("(Reload|Upgrade) complete", TIME)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    reload.wait(0.5)
+                gate.touch()
+                assert reload.wait(TIME) == 0
+                assert answer(server)[0] == "two"
+            finally:
+                reload.kill()
+                ctl(path, "stop")
+
+
 def test_a_preloaded_application_is_reloaded_by_an_upgrade(folder: Path, path: str) -> None:
     with start(folder, "--control-socket", path, "--preload") as server:
         write_app(folder, "two")
@@ -224,7 +296,8 @@ def test_a_preloaded_application_is_reloaded_by_an_upgrade(folder: Path, path: s
         new = int(re.fullmatch(r"Upgrade complete: process (\d+) serves\n", done.stdout)[1])  # type: ignore[index]
         try:
             assert answer(server)[0] == "two"
-            assert server.wait(TIME) == 0
+            assert server.process is not None
+            assert server.process.wait(TIME) == 0
             assert status(path)["pid"] == new
             write_app(folder, before="raise ValueError('broken at import')")
             done = ctl(path, "reload")
@@ -293,7 +366,8 @@ def test_an_upgrade_takes_the_socket_over(folder: Path, path: str) -> None:
     with start(folder, "--control-socket", path) as server:
         server.signal(signal.SIGUSR2)
         server.wait_for_line("Upgrade complete", TIME)
-        assert server.wait(TIME) == 0
+        assert server.process is not None
+        assert server.process.wait(TIME) == 0
         new = until(lambda: status(path)["pid"])
         assert new != server.pid
         write_app(folder, before="raise ValueError('broken at import')")
@@ -374,7 +448,14 @@ def test_the_socket_bears_what_it_is_sent(folder: Path, path: str) -> None:
         finally:
             for sock in many:
                 sock.close()
-        until(lambda: b'"ok": true' in ask(path, b'{"command": "status"}\n'))
+
+        def served() -> bool:
+            # Refused for as long as the others are counted, perhaps before it has said anything.
+            with contextlib.suppress(ConnectionError):
+                return b'"ok": true' in ask(path, b'{"command": "status"}\n')
+            return False
+
+        until(served)
         assert workers(server)
 
 
@@ -405,12 +486,17 @@ def test_top_once(folder: Path, path: str) -> None:
         with server.connect() as client:
             client.send(request("GET", "/wait?secret=1"))
             server.wait_for_line("waiting")
-            done = top(path, "--once")
+            rows = [rf"^ *{pid} +1 +ready " for pid in workers(server)]
+            rows.append(r"^ *\d+ +\S+s +GET +/wait +127.0.0.1:\d+ *$")
+
+            def once() -> Any:
+                done = top(path, "--once")
+                return done if all(re.search(row, done.stdout, re.MULTILINE) for row in rows) else None
+
+            # Who is slow to answer is shown as blocked.
+            done = until(once)
             assert (done.returncode, done.stderr) == (0, "")
             assert f"(pid {server.pid}) served:app, up " in done.stdout
-            for pid in workers(server):
-                assert re.search(rf"^ *{pid} +1 +ready ", done.stdout, re.MULTILINE)
-            assert re.search(r"^ *\d+ +\S+s +GET +/wait +127.0.0.1:\d+ *$", done.stdout, re.MULTILINE)
             assert "secret" not in done.stdout
             assert "\x1b" not in done.stdout
         assert ctl(path, "stop").returncode == 0

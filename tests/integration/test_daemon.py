@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from .harness import Client as Connection
-from .harness import Server, environment, parse_url, request, run_gateway
+from .harness import Server, children, environment, parse_url, request, run_gateway
 from .test_processes import TIME, gone, state, until, write_app
 
 pytestmark = [
@@ -79,9 +79,9 @@ def test_a_daemon(folder: Path, daemonize: Daemonize) -> None:
     assert int(session) not in (os.getsid(0), pid)
     assert terminal == "0"
     assert f"In the background (pid:{pid})" in log(folder)
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for each in (pid, *map(int, children)):
-        assert [os.readlink(f"/proc/{each}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+    for each in (pid, *children(pid)):
+        # A moment after it has said that it serves.
+        until(lambda each=each: {os.readlink(f"/proc/{each}/fd/{number}") for number in range(3)} == {"/dev/null"})
     # Reloads and upgrades work as ever.
     write_app(folder, "two")
     os.kill(pid, signal.SIGHUP)
@@ -172,6 +172,25 @@ def test_an_interrupted_start(folder: Path, number: signal.Signals) -> None:
         process.stderr.close()
 
 
+def test_an_interrupt_that_finds_the_daemon_gone() -> None:
+    script = """
+import os, signal, threading
+from gateway.supervisor.daemon import end_with
+reader, writer = os.pipe()
+gone = os.fork() or os._exit(0)
+os.waitpid(gone, 0)
+os.write(writer, b"%d\\n" % gone)
+leader = os.fork() or os._exit(0)
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.close(writer)
+threading.Timer(0.2, interrupt).start()
+end_with(leader, reader)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=TIME)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_daemon_has_a_master(folder: Path) -> None:
     done = run_gateway("served:app", "-D", "--no-supervisor", cwd=folder)
     assert done.returncode == 2
@@ -200,7 +219,8 @@ def test_another_directory(folder: Path) -> None:
         until(lambda: pid_of(site) != server.pid)
         new = pid_of(site)
         try:
-            assert server.wait(TIME) == 0
+            assert server.process is not None
+            assert server.process.wait(TIME) == 0
             assert ask(site) == str(site).encode()
         finally:
             os.kill(new, signal.SIGTERM)

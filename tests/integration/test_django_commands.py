@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, Program
+from .harness import WAIT, Program, free_port
 
 pytest.importorskip("django")
 
@@ -160,12 +160,21 @@ def test_gateway_says_what_is_wrong(manage: Any, project: Path) -> None:
     command = manage("gateway")
     assert command.code() == 2
     assert command.log.startswith("gateway: error: mysite.settings: GATEWAY: there is no option 'wrokers'")
+    for value, words in (
+        ('{"workers": "two"}', "GATEWAY: workers: expected a whole number, not 'two'\n"),
+        ('["workers"]', "GATEWAY: expected a dict of options, as in {\"workers\": 4}, not ['workers']\n"),
+        ("None", 'GATEWAY: expected a dict of options, as in {"workers": 4}, not None\n'),
+    ):
+        settings.write_text(SETTINGS + f"\nGATEWAY = {value}\n")
+        command = manage("gateway")
+        assert command.code() == 2
+        assert command.log == f"gateway: error: mysite.settings: {words}"
     # What Django's system checks find is found before anything is served.
     settings.write_text(SETTINGS + '\nSTATICFILES_DIRS = "x"\n')
     command = manage("gateway")
     assert command.code() == 1
     assert "staticfiles.E001" in command.log
-    command = manage("gateway", "--skip-checks", "--check-config")
+    command = manage("gateway", "--skip-checks", "--check-config", "-v", "2", "--settings=mysite.settings")
     assert command.code() == 0
 
 
@@ -201,9 +210,7 @@ def test_runserver_where_the_port_is_taken(manage: Any) -> None:
 
 
 def test_runserver_reloads(manage: Any, project: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = manage("runserver", str(port))
+    server = manage("runserver", str(free_port()))
     assert "one" in server.until("/sync", "WSGIRequest").text
     urls = project / "mysite" / "urls.py"
     urls.write_text(URLS.replace('f"one', 'f"another'))

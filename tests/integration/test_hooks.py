@@ -190,7 +190,8 @@ def test_upgrading(folder: Path) -> None:
         new = before["pid"]
         assert int(server.wait_for_line(r"started the new program with pid: (\d+)")[1]) == new
         assert [note["pid"] for note in notes.all("on_starting")] == [server.pid, new]
-        assert server.wait(TIME) == 0
+        assert server.process is not None
+        assert server.process.wait(TIME) == 0
         os.kill(new, signal.SIGTERM)
         until(lambda: gone(new))
     assert [note["pid"] for note in notes.all("on_exit")] == [server.pid, new]
@@ -199,7 +200,7 @@ def test_upgrading(folder: Path) -> None:
 def test_the_signals_of_a_worker(folder: Path) -> None:
     write_app(folder, within="if scope['path'] == '/block':\n    import time\n    time.sleep(600)")
     notes = Notes(folder)
-    with start(folder, notes, "--timeout=1", workers=1) as server:
+    with start(folder, notes, "--timeout=2.5", workers=1) as server:
         (victim,) = workers(server)
         os.kill(victim, signal.SIGINT)
         assert [note["pid"] for note in notes.wait("worker_int")] == [victim]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .harness import Server, environment, package_path
-from .test_processes import TIME, answer, ask, gone, reloaded, start, until, workers, write_app
+from .test_processes import BLOCK, TIME, answer, ask, gone, one_blocked, reloaded, start, until, workers, write_app
 
 if sys.platform == "win32" or os.geteuid() != 0:
     pytest.skip("only root can change to another user", allow_module_level=True)
@@ -128,10 +128,10 @@ def test_workers_are_the_user(python: tuple[str, dict[str, str]], folder: Path, 
 
 def test_such_workers_end_with_their_master(python: tuple[str, dict[str, str]], folder: Path) -> None:
     """A change of user undoes the parent-death signal (prctl(2)); it is asked for after that."""
-    with served_by(python, folder, f"--user={USER}") as server:
-        pids = workers(server)
+    write_app(folder, within=BLOCK)
+    with served_by(python, folder, f"--user={USER}") as server, one_blocked(server) as pids:
         server.kill()
-        until(lambda: all(map(gone, pids)), 2.0)
+        until(lambda: all(map(gone, pids)))
 
 
 def test_upgrade_as_another_user(python: tuple[str, dict[str, str]], folder: Path) -> None:

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,9 +17,12 @@ if sys.platform == "win32":
     pytest.skip("the master forks", allow_module_level=True)
 
 from gateway.config.settings import Config
+from gateway.server import share
+from gateway.server.share import EMPTY, Board
 from gateway.supervisor import changes, failure, modules
 from gateway.supervisor.changes import Notified, Polling, Selection, Snapshot, forget_compiled, make_engine, stamp_of
-from gateway.supervisor.development import shown
+from gateway.supervisor.child import LEAVING
+from gateway.supervisor.development import Development, shown
 from gateway.supervisor.failure import Failure
 
 # Which files count
@@ -262,6 +267,46 @@ def test_what_is_installed_is_not_edited() -> None:
     assert modules.is_edited("/home/me/project/a.py")
     assert not modules.is_edited(os.__file__)
     assert not modules.is_edited("/x/site-packages/a.py")
+
+
+# Whether the next worker waits for the one before
+
+
+def test_a_machine_that_stood_still_makes_no_worker_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(share.time, "monotonic", lambda: now)
+    board = Board()
+    row = board.take()
+    generations = SimpleNamespace(current=None, coming=None)
+    children = {1: SimpleNamespace(state=LEAVING, row=row, generation=None)}
+    config = Config("a:app", reload=True)
+    master: Any = SimpleNamespace(log=None, config=config, board=board, children=children, generations=generations)
+    after = Development(master)
+
+    def holds_for(seconds: float, *, beats: bool) -> bool:
+        """Whether it still does after a look now and then."""
+        nonlocal now
+        for _ in range(round(seconds / 0.05)):
+            now += 0.05
+            if beats:
+                board.write(row, 3)
+            if not after.holds(now):
+                return False
+        return True
+
+    after.make_way()
+    assert holds_for(3.0, beats=True), "it is only slow"
+    now += 10.0
+    assert after.holds(now)
+    assert holds_for(0.9, beats=False)
+    assert not holds_for(0.2, beats=False), "now it is stuck"
+    assert holds_for(0.5, beats=True)
+    assert not holds_for(1.0, beats=True), "that is long enough"
+    after.make_way()
+    assert holds_for(0.5, beats=True)
+    board.write(row, EMPTY)
+    assert holds_for(0.45, beats=False), "it may still end"
+    assert not holds_for(0.1, beats=False), "it accepts no more, and that will do"
 
 
 # The page

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, gunicorn, options, python, sources
+from gateway.config import Config, gunicorn, options, python, sources, values
 from gateway.config.gunicorn import HOOKS, SETTINGS
 from gateway.config.migrate import migrate
 from gateway.config.options import BY_NAME, Option
@@ -264,7 +264,7 @@ def test_settings_are_taken_when_there_is_an_option(name, option, line, expected
     for candidate in (name, *(flag[2:] for flag in SETTINGS[name].flags.split())):
         monkeypatch.delitem(options.NAMES, candidate, raising=False)
     assert any(name in warning for warning in found_in(line).warnings)
-    kind = {int: options.values.INTEGER, str: options.values.TEXT, bool: options.values.SWITCH}[type(expected)]
+    kind = {int: values.INTEGER, str: values.TEXT, bool: values.SWITCH}[type(expected)]
     new = Option(option, kind, None, "", "Running")
     monkeypatch.setitem(options.NAMES, option, new)
     monkeypatch.setitem(BY_NAME, option, new)

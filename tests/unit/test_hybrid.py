@@ -6,25 +6,32 @@ import asyncio
 import sys
 import threading
 import types
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from gateway.backend import Backend
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
-from gateway.hybrid import PATHS, AsynchronousContent, Split, SynchronousSide, observe
-from gateway.loader import entry_points, is_project
+from gateway.hybrid import AsynchronousContent, Split, SynchronousSide, observe
+from gateway.hybrid.routes import is_asynchronous, literal
+from gateway.hybrid.split import PATHS, resolve
+from gateway.loader.projects import entry_points, is_project
 
 django = pytest.importorskip("django")
 
 from django.conf import settings  # noqa: E402
+from django.conf.urls.i18n import i18n_patterns  # noqa: E402
 from django.http import HttpResponse, StreamingHttpResponse  # noqa: E402
 from django.test import override_settings  # noqa: E402
-from django.urls import clear_url_caches, include, path  # noqa: E402
+from django.urls import clear_url_caches, include, path, re_path  # noqa: E402
+from django.utils.translation import gettext_lazy  # noqa: E402
 from django.views import View  # noqa: E402
 
 WAIT = 20
+Asks = Callable[..., bool]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -98,6 +105,17 @@ def split(urlconf: str = "hybrid_mixed", middleware: tuple[str, ...] = (), **ove
         return Split(**overrides)
 
 
+@pytest.fixture
+def asynchronous(build: Backend) -> Asks:
+    """Whether the ASGI entry point runs a request, as the request path finds it."""
+
+    def ask(decide: Split, path: bytes, root: str = "", host: str = "") -> bool:
+        answer: bool = build.module("http.split").is_asynchronous(decide, path, root, host.encode() or None)
+        return answer
+
+    return ask
+
+
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
@@ -114,54 +132,114 @@ def split(urlconf: str = "hybrid_mixed", middleware: tuple[str, ...] = (), **ove
         ("", False),
     ],
 )
-def test_as_the_view_is(where: str, expected: bool) -> None:
+def test_as_the_view_is(asynchronous: Asks, where: str, expected: bool) -> None:
     decide = split()
-    assert decide.asynchronous(where.encode()) is expected
-    assert decide.asynchronous(where.encode()) is expected, "from memory"
+    assert asynchronous(decide, where.encode()) is expected
+    assert asynchronous(decide, where.encode()) is expected, "from memory"
 
 
 @pytest.mark.parametrize(("urlconf", "expected"), [("hybrid_sync", False), ("hybrid_async", True)])
-def test_views_of_one_kind_need_no_resolution(urlconf: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_of_one_kind_need_no_resolution(
+    asynchronous: Asks, urlconf: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decide = split(urlconf)
-    monkeypatch.setattr("gateway.hybrid.resolve", None)
-    assert decide.asynchronous(b"/item/1/") is expected
-    assert decide.asynchronous(b"/no/such/thing") is expected
+    monkeypatch.setattr("gateway.hybrid.split.resolve", None)
+    assert asynchronous(decide, b"/item/1/") is expected
+    assert asynchronous(decide, b"/no/such/thing") is expected
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_what_is_remembered_is_bounded(asynchronous: Asks) -> None:
     decide = split()
     for number in range(PATHS + 10):
-        assert decide.asynchronous(b"/item/%d" % number)
-    assert len(decide._paths) <= PATHS
-    decide._paths.clear()
-    assert decide.asynchronous(b"/below/item/" + b"7" * 600 + b"/")
-    assert not decide._paths
+        assert asynchronous(decide, b"/item/%d" % number)
+    assert 0 < len(decide.paths) <= PATHS
+    decide.paths.clear()
+    assert asynchronous(decide, b"/below/item/" + b"7" * 600 + b"/")
+    assert not decide.paths
 
 
-def test_the_path_is_what_django_gets_to_see() -> None:
+def test_paths_whose_beginning_tells_are_not_resolved(asynchronous: Asks, monkeypatch: pytest.MonkeyPatch) -> None:
     decide = split()
-    assert decide.asynchronous(b"/%61sync")
-    assert decide.asynchronous(b"/site/async", "/site")
-    assert decide.asynchronous(b"/async", "/site"), "a proxy has removed the root"
-    assert not decide.asynchronous(b"/site/sync", "/site")
-    assert not decide.asynchronous(b"/site/async")
-    assert not decide.asynchronous(b"/\xff%ff")
+    monkeypatch.setattr("gateway.hybrid.split.resolve", None)
+    for number in range(10):
+        assert asynchronous(decide, b"/below/item/%d/" % number)
+        assert not asynchronous(decide, b"/class/sync/%d" % number)
+        assert asynchronous(decide, b"/site/below/%d" % number, "/site")
+    assert not decide.paths
 
 
-def test_overrides_longest_first_on_segment_borders() -> None:
+def random_patterns(random: Random, depth: int = 0) -> list[Any]:
+    """A URLconf of literal, converted, regular, translated and optional parts."""
+    parts = ["a", "b/", "a/b", "a/b/", "", "<int:n>", "a/<str:s>", "b-<int:n>/", "x.y", "a<slug:g>", gettext_lazy("a/")]
+    expressions = ["^a/$", "^a/", "^a", "^ab?/", "^b/(?P<n>[0-9]+)/$", "a", "^(?i:A)/", "^a/|b/", "^a/?b", "^b$", "", "^a/b{2}"]
+    patterns = []
+    for _ in range(random.randint(1, 5)):
+        view: Any = random.choice((sync_view, async_view))
+        if depth < 2 and random.random() < 0.4:
+            view = include(random_patterns(random, depth + 1))
+        if random.random() < 0.4:
+            patterns.append(re_path(random.choice(expressions), view))
+        else:
+            patterns.append(path(random.choice(parts), view))
+    if depth == 0 and random.random() < 0.2:
+        patterns += i18n_patterns(*random_patterns(random, 1))
+    return patterns
+
+
+def test_the_tree_says_what_resolving_finds(build: Backend) -> None:
+    look_up = build.module("http.split").look_up
+    random = Random(6)
+    told = 0
+    module = sys.modules["hybrid_mixed"]
+    for _ in range(400):
+        clear_url_caches()
+        module.urlpatterns = random_patterns(random)  # type: ignore[attr-defined]
+        with override_settings(USE_I18N=True):
+            decide = split()
+            for _ in range(40):
+                pieces = [random.choice(("a", "b", "ab", "5", "", "x.y", "b-5", "A", "de", "bb")) for _ in range(4)]
+                where = "/" + "/".join(pieces[: random.randint(1, 4)])
+                answer = look_up(decide.tree, where.encode())
+                match = resolve(where, decide.root, "en")
+                told += answer is not None
+                if match is not None and answer is not None:
+                    assert answer is is_asynchronous(match.func), (where, match.route)
+    assert told > 5000
+
+
+def test_translated_routes_are_not_literal() -> None:
+    from django.urls.resolvers import RegexPattern, RoutePattern
+
+    assert literal(RoutePattern("a/b"), True) == ("a/b", True)
+    assert literal(RoutePattern(gettext_lazy("a/b")), True) == ("", False)
+    assert literal(RegexPattern("^a/b$"), True) == ("a/b", True)
+    assert literal(RegexPattern(gettext_lazy("^a/b$")), True) == ("", False)
+
+
+def test_the_path_is_what_django_gets_to_see(asynchronous: Asks) -> None:
+    decide = split()
+    assert asynchronous(decide, b"/%61sync")
+    assert asynchronous(decide, b"/site/async", "/site")
+    assert asynchronous(decide, b"/async", "/site"), "a proxy has removed the root"
+    assert not asynchronous(decide, b"/site/sync", "/site")
+    assert not asynchronous(decide, b"/site/async")
+    assert not asynchronous(decide, b"/\xff%ff")
+
+
+def test_overrides_longest_first_on_segment_borders(asynchronous: Asks) -> None:
     decide = split(asgi=("/sync", "/below/item/3"), wsgi=("/below", "/class/"))
-    assert decide.asynchronous(b"/sync")
-    assert decide.asynchronous(b"/sync/more")
-    assert not decide.asynchronous(b"/syncmore")
-    assert not decide.asynchronous(b"/below/")
-    assert decide.asynchronous(b"/below/item/3/")
-    assert not decide.asynchronous(b"/below/item/33/")
-    assert not decide.asynchronous(b"/class/async")
+    assert asynchronous(decide, b"/sync")
+    assert asynchronous(decide, b"/sync/more")
+    assert not asynchronous(decide, b"/syncmore")
+    assert not asynchronous(decide, b"/below/")
+    assert asynchronous(decide, b"/below/item/3/")
+    assert not asynchronous(decide, b"/below/item/33/")
+    assert not asynchronous(decide, b"/class/async")
 
 
-def test_async_only_middleware_takes_everything_along() -> None:
+def test_async_only_middleware_takes_everything_along(asynchronous: Asks) -> None:
     decide = split(middleware=(f"{__name__}.AsyncOnly",))
-    assert decide.asynchronous(b"/sync")
+    assert asynchronous(decide, b"/sync")
     assert "AsyncOnly" in decide.description
 
 
@@ -170,22 +248,20 @@ def test_a_broken_urlconf_is_an_error() -> None:
         split("hybrid_absent")
 
 
-def test_urlconf_of_a_host() -> None:
+def test_urlconf_of_a_host(asynchronous: Asks) -> None:
     decide = split("hybrid_sync")
-    assert not decide.asynchronous(b"/async", host="tenant.example")
+    assert not asynchronous(decide, b"/async", host="tenant.example")
     decide.learn_urlconf("tenant.example", "hybrid_mixed")
-    assert decide.asynchronous(b"/async", host="tenant.example")
-    assert not decide.asynchronous(b"/async", host="other.example")
+    assert asynchronous(decide, b"/async", host="tenant.example")
+    assert not asynchronous(decide, b"/async", host="other.example")
     decide.learn_urlconf("tenant.example", "hybrid_sync")
-    assert not decide.asynchronous(b"/async", host="tenant.example")
+    assert not asynchronous(decide, b"/async", host="tenant.example")
     for number in range(1000):
         decide.learn_urlconf(f"host{number}.example", "hybrid_mixed")
-    assert len(decide._urlconfs) <= 256
+    assert len(decide.urlconfs) <= 256
 
 
-def test_language_prefixes() -> None:
-    from django.conf.urls.i18n import i18n_patterns
-
+def test_language_prefixes(asynchronous: Asks) -> None:
     module = types.ModuleType("hybrid_languages")
     module.urlpatterns = [  # type: ignore[attr-defined]
         path("plain", async_view),
@@ -195,16 +271,16 @@ def test_language_prefixes() -> None:
     try:
         with override_settings(USE_I18N=True, LANGUAGE_CODE="en"):
             decide = split(module.__name__)
-            assert decide.asynchronous(b"/de/async")
-            assert decide.asynchronous(b"/en/async")
-            assert not decide.asynchronous(b"/de/sync")
-            assert not decide.asynchronous(b"/async")
-            assert decide.asynchronous(b"/plain")
+            assert asynchronous(decide, b"/de/async")
+            assert asynchronous(decide, b"/en/async")
+            assert not asynchronous(decide, b"/de/sync")
+            assert not asynchronous(decide, b"/async")
+            assert asynchronous(decide, b"/plain")
     finally:
         del sys.modules[module.__name__]
 
 
-def test_urlconf_of_a_request_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urlconf_of_a_request_is_observed(asynchronous: Asks, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.core.handlers.base import BaseHandler
     from django.test import RequestFactory
 
@@ -220,7 +296,7 @@ def test_urlconf_of_a_request_is_observed(monkeypatch: pytest.MonkeyPatch) -> No
     request.urlconf = "hybrid_mixed"
     match = BaseHandler().resolve_request(request)  # type: ignore[attr-defined]
     assert match.func is async_view
-    assert decide.asynchronous(b"/async", host="tenant.example")
+    assert asynchronous(decide, b"/async", host="tenant.example")
 
 
 @pytest.fixture
@@ -253,19 +329,19 @@ class Parts:
             self.closed.set()
 
 
-def test_asynchronous_content_of_a_synchronous_view(loop: asyncio.AbstractEventLoop) -> None:
+def test_asynchronous_content_of_a_synchronous_view(asynchronous: Asks, loop: asyncio.AbstractEventLoop) -> None:
     decide = split("hybrid_sync")
     parts = Parts()
     response = StreamingHttpResponse(parts.stream())
     side = SynchronousSide(lambda environ, start_response: response, decide, loop)
-    assert not decide.asynchronous(b"/item/1/")
+    assert not asynchronous(decide, b"/item/1/")
     result = side({"PATH_INFO": "/item/1/"}, None)
     assert list(result) == [b"part 0\n", b"part 1\n", b"part 2\n"]
     assert parts.threads and threading.get_ident() not in parts.threads
     result.close()
     assert response.closed
-    assert decide.asynchronous(b"/item/2/"), "the same route, from now on"
-    assert not decide.asynchronous(b"/")
+    assert asynchronous(decide, b"/item/2/"), "the same route, from now on"
+    assert not asynchronous(decide, b"/")
 
 
 def test_other_responses_pass_through(loop: asyncio.AbstractEventLoop) -> None:
@@ -278,7 +354,7 @@ def test_other_responses_pass_through(loop: asyncio.AbstractEventLoop) -> None:
 def test_asynchronous_content_ends_with_its_client(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.hybrid.LOOK_TIME", 0.01)
+    monkeypatch.setattr("gateway.hybrid.content.LOOK_TIME", 0.01)
     parts = Parts()
     response = StreamingHttpResponse(parts.stream(endless=True))
     content = AsynchronousContent(response, loop, lambda: True)

@@ -29,7 +29,7 @@ import pytest
 from gateway.backend import Backend
 from gateway.config.addresses import parse_address
 from gateway.server import listener as listener_module
-from gateway.server.listener import open_listeners
+from gateway.server.binding import open_listeners
 
 from .aio import LOOPS, eventually, run
 

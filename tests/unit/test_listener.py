@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from gateway.config.addresses import Address, parse_address
+from gateway.errors import BindError
 from gateway.server import listener as module
-from gateway.server.listener import BindError, Listener, open_listeners
+from gateway.server.binding import open_listeners
+from gateway.server.listener import Listener
 from gateway.server.share import Board, Share
 
 from .aio import LOOPS, eventually, run

@@ -13,6 +13,7 @@ import pytest
 
 from gateway import loader
 from gateway.errors import EXIT_APP_LOAD, AppLoadError, ConfigError
+from gateway.loader.interfaces import detect
 
 numbers = itertools.count()
 
@@ -499,7 +500,7 @@ class NoAnnotationsHelp:
     ],
 )
 def test_detection(app, kind):
-    assert loader.detect(app) == kind
+    assert detect(app) == kind
 
 
 async def view(request):
@@ -544,7 +545,7 @@ class TwoInit:
     ],
 )
 def test_what_can_not_be_told(app):
-    assert loader.detect(app) is None
+    assert detect(app) is None
     with pytest.raises(AppLoadError, match="say --interface wsgi or asgi"):
         loader.load(app)
     # The option settles it.
@@ -558,7 +559,7 @@ def test_wrappers_in_a_circle():
         raise NotImplementedError
 
     app.__wrapped__ = app
-    assert loader.detect(app) is None
+    assert detect(app) is None
 
 
 def test_a_broken_signature():
@@ -568,7 +569,7 @@ def test_a_broken_signature():
         def __call__(self, environ, start_response):
             raise NotImplementedError
 
-    assert loader.detect(Odd()) in ("wsgi", None)
+    assert detect(Odd()) in ("wsgi", None)
 
 
 @pytest.mark.parametrize(

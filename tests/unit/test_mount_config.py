@@ -307,7 +307,7 @@ def test_loading_names_the_mount(app: Any, options: dict[str, Any], words: str) 
     with pytest.raises(AppLoadError) as caught:
         loader.load_mounts([Mount("/", asgi), Mount("/x", app, **options)])
     assert words in str(caught.value)
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 2
 
 
 def test_loading_keeps_the_cause(tmp_path: Path) -> None:
@@ -316,3 +316,4 @@ def test_loading_keeps_the_cause(tmp_path: Path) -> None:
         loader.load_mounts([Mount("/x", "broken_mounted:app")], app_dir=str(tmp_path))
     assert caught.value.show_traceback
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert caught.value.exit_code == 4

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import usage, values
 from gateway.config.addresses import MAX_UNIX_PATH, Address, parse_address
-from gateway.config.options import BY_NAME, GROUPS, NAMES, OPTIONS, Option, find, suggest
+from gateway.config.options import BY_NAME, GROUPS, NAMES, OPTIONS, Option, find
 from gateway.core.http.limits import Limits, Timeouts
 from gateway.errors import ConfigError
 
@@ -124,8 +124,8 @@ def test_markdown_has_every_option():
 
 
 def test_suggest():
-    assert suggest("thread", BY_NAME) == "; did you mean threads?"
-    assert suggest("xyzzy", BY_NAME) == ""
+    assert values.suggest("thread", BY_NAME) == "; did you mean threads?"
+    assert values.suggest("xyzzy", BY_NAME) == ""
 
 
 # -- Values

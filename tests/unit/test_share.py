@@ -52,6 +52,16 @@ def test_who_does_not_accept_or_turn_does_not_count(board: Board, monkeypatch: p
     assert board.least(one.row) == EMPTY
 
 
+def test_who_has_finished_stays_so(board: Board) -> None:
+    (one,) = shares(board, 1)
+    assert not board.left(one.row) and not board.finished(one.row)
+    one.leave()
+    assert board.left(one.row) and not board.finished(one.row)
+    one.finish()
+    one.leave()
+    assert board.left(one.row) and board.finished(one.row)
+
+
 def test_rows_are_used_again(board: Board) -> None:
     rows = [board.take() for _ in range(3)]
     board.free(rows[1])

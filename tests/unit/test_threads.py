@@ -14,7 +14,7 @@ from gateway.backend import Backend
 from gateway.core.wsgi.executor import STEPS_PER_TURN
 from gateway.server.threads import LOST_TIME, MOST_LOST, ThreadPool
 
-from .aio import LOOPS, eventually, run
+from .aio import LOOPS, WAIT, eventually, run
 
 log = logging.getLogger("tests.threads")
 
@@ -65,7 +65,7 @@ def test_work_runs_in_named_threads_and_reports_on_the_loop(build: Backend, loop
         assert set(stepped) == {here}
         assert {thread.name for thread in ran} <= {"gateway-thread-1", "gateway-thread-2"}
         assert all(thread.daemon for thread in ran)
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
         assert pool.threads == 0
 
     run(loop, main)
@@ -94,7 +94,7 @@ def test_posts_keep_their_order_and_none_is_lost(build: Backend, loop: str) -> N
             pool.executor.submit(fake(poster(thread)))
         await eventually(lambda: all(len(numbers) == count for numbers in seen.values()))
         assert all(numbers == list(range(count)) for numbers in seen.values())
-        await pool.stop(5)
+        await pool.stop(WAIT)
 
     run(loop, main)
 
@@ -117,7 +117,7 @@ def test_a_flood_of_posts_leaves_the_loop_its_turns(build: Backend) -> None:
             between.append(steps)
         assert between.count(STEPS_PER_TURN) == 1
         assert STEPS_PER_TURN * 2 in between
-        await pool.stop(5)
+        await pool.stop(WAIT)
 
     run("asyncio", main)
 
@@ -127,7 +127,7 @@ def test_a_withdrawn_task_takes_no_place(build: Backend) -> None:
         pool = make_pool(build, 1, limit=2)
         fake = task_class(build)
         go = threading.Event()
-        assert pool.executor.submit(fake(lambda task: go.wait(5)))
+        assert pool.executor.submit(fake(lambda task: go.wait(WAIT)))
         await eventually(lambda: pool.busy == 1)
         waiting = [fake(), fake()]
         assert [pool.executor.submit(task) for task in waiting] == [True, True]
@@ -138,7 +138,7 @@ def test_a_withdrawn_task_takes_no_place(build: Backend) -> None:
         go.set()
         await eventually(lambda: pool.queued == 0 and pool.busy == 0)
         assert [pool.executor.submit(fake()) for _ in range(2)] == [True, True]
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
 
     run("asyncio", main)
 
@@ -148,7 +148,7 @@ def test_the_limit_counts_what_no_idle_thread_will_take(build: Backend) -> None:
         pool = make_pool(build, 2, limit=3)
         fake = task_class(build)
         go = threading.Event()
-        accepted = [pool.executor.submit(fake(lambda task: go.wait(5))) for _ in range(2)]
+        accepted = [pool.executor.submit(fake(lambda task: go.wait(WAIT))) for _ in range(2)]
         await eventually(lambda: pool.busy == 2)
         accepted += [pool.executor.submit(fake()) for _ in range(3)]
         assert accepted == [True] * 5
@@ -157,7 +157,7 @@ def test_the_limit_counts_what_no_idle_thread_will_take(build: Backend) -> None:
         go.set()
         await eventually(lambda: pool.queued == 0)
         assert pool.executor.submit(fake())
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
         assert not pool.executor.submit(fake()), "a pool that stops takes nothing"
 
     run("asyncio", main)
@@ -181,7 +181,7 @@ def test_exceptions_are_logged_and_cost_no_thread(build: Backend, caplog: pytest
         pool.executor.submit(fake(lambda task: done.append(True)))
         await eventually(lambda: len(done) == 2)
         assert pool.threads == 1
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
 
     run("asyncio", main)
     assert "out of run" in caplog.text
@@ -225,7 +225,7 @@ def test_lost_threads_are_replaced_and_counted(build: Backend) -> None:
         assert len(reasons) == 1
         gate.set()
         await eventually(lambda: pool.lost == 0)
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
 
     run("asyncio", main)
 
@@ -238,14 +238,14 @@ def test_stopping_does_not_wait_for_ever(build: Backend) -> None:
         fake = task_class(build)
 
         def work(task: Any) -> None:
-            go.wait(5)
+            go.wait(WAIT)
             pool.executor.post(task)
 
         pool.executor.submit(fake(work, lambda task: stepped.append(True)))
         assert not await pool.stop(0.05)
         go.set()
         await eventually(lambda: stepped)
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
 
     run("asyncio", main)
 
@@ -255,7 +255,7 @@ def test_posting_after_the_loop_has_closed_is_no_error(build: Backend) -> None:
 
     async def main() -> None:
         pools.append(make_pool(build, 1))
-        await pools[0].stop(5)
+        await pools[0].stop(WAIT)
 
     run("asyncio", main)
     assert pools[0].executor.post(task_class(build)()) == 0
@@ -273,7 +273,7 @@ def test_what_is_deferred_wakes_nobody_and_is_not_lost(build: Backend) -> None:
             done.set()
 
         pool.executor.submit(fake(work, lambda task: stepped.append("deferred")))
-        assert await asyncio.get_running_loop().run_in_executor(None, done.wait, 5)
+        assert await asyncio.get_running_loop().run_in_executor(None, done.wait, WAIT)
         for _ in range(5):
             await asyncio.sleep(0)
         assert not stepped
@@ -287,7 +287,7 @@ def test_what_is_deferred_wakes_nobody_and_is_not_lost(build: Backend) -> None:
         pool.drain()
         assert stepped[-1] == "by hand"
         pool.executor.defer(fake(None, lambda task: stepped.append("at the end")))
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
         assert stepped[-1] == "at the end"
 
     run("asyncio", main)
@@ -298,7 +298,7 @@ def test_the_switch_interval_is_the_pool_s_while_it_runs(build: Backend) -> None
         before = sys.getswitchinterval()
         pool = make_pool(build, 1, switch_interval=0.001)
         assert sys.getswitchinterval() == pytest.approx(0.001)
-        assert await pool.stop(5)
+        assert await pool.stop(WAIT)
         assert sys.getswitchinterval() == pytest.approx(before)
 
     run("asyncio", main)

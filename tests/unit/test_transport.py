@@ -26,7 +26,7 @@ import pytest
 from gateway.backend import Backend
 from gateway.server import protocol as protocol_module
 from gateway.server import transport as transport_module
-from gateway.server.listener import open_listeners
+from gateway.server.binding import open_listeners
 from gateway.server.protocol import Acceptor
 from gateway.tls import TLSSettings, make_ssl_context
 

@@ -103,6 +103,14 @@ def test_keywords_that_mean_something_else() -> None:
     assert options(workers=None, limit_concurrency=None, app_dir=None, log_config=None) == {}
 
 
+def test_a_level_above_info_holds_for_the_access_log() -> None:
+    for level in ("warning", "ERROR", 50):
+        assert options(access_log=True, log_level=level)["access_logfile"] is None
+    for level in ("info", "debug", 20):
+        assert options(access_log=True, log_level=level)["access_logfile"] == "-"
+    assert "access_logfile" not in options(log_level="warning")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -133,7 +141,7 @@ def test_an_unknown_keyword_is_a_type_error() -> None:
 
 def test_gateways_own_keywords_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Config] = []
-    monkeypatch.setattr("gateway.server.server.run", lambda config, **more: seen.append(config))
+    monkeypatch.setattr("gateway.server.program.run", lambda config, **more: seen.append(config))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gateway.run("main:app", bind="127.0.0.1:0", threads=3, timeout_keep_alive=7)
@@ -162,7 +170,7 @@ def test_what_needs_a_master_gets_one(monkeypatch: pytest.MonkeyPatch, limit: st
 
 def test_variables_are_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     pytest.importorskip("dotenv")
-    monkeypatch.setattr("gateway.server.server.run", lambda config, **more: None)
+    monkeypatch.setattr("gateway.server.program.run", lambda config, **more: None)
     monkeypatch.setenv("SET_BEFORE", "stays")
     monkeypatch.setenv("SET_BY_FILE", "")
     monkeypatch.delenv("SET_BY_FILE")

@@ -29,6 +29,6 @@ cdef class MountTable:
 cpdef bint under(str path, str root) except -1
 cpdef bint begins_with(bytes path, str root) except -1
 @cython.locals(prefix=bytes, size="Py_ssize_t")
-cdef bytes _below(bytes path, str root)
+cpdef bytes below(bytes path, str root)
 @cython.locals(segments=list, segment=bytes)
 cdef bytes _without_dots(bytes path)

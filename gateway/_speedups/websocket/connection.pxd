@@ -60,6 +60,7 @@ cdef class WebSocketConnection(Connection):
     cdef object client
     cdef readonly WebSocketStream stream
     cdef readonly int state
+    cdef readonly double started
 
     cdef FrameHead head
     cdef bint in_payload, compressed

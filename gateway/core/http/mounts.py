@@ -83,7 +83,7 @@ class MountTable:
         if _PERCENT in path or (_DOT in path and b"/." in path):
             return self._find_unplain(path, root)
         if root:
-            path = _below(path, root)
+            path = below(path, root)
         return self._longest(path)
 
     def _longest(self, path: bytes) -> Mount | None:
@@ -106,7 +106,7 @@ class MountTable:
                 readings.append(_without_dots(reading))
         found = None
         for index, reading in enumerate(readings):
-            mount = self._longest(_below(reading, root) if root else reading)
+            mount = self._longest(below(reading, root) if root else reading)
             if mount is None or (index and mount is not found):
                 return None
             found = mount
@@ -122,11 +122,11 @@ def begins_with(path: bytes, root: str) -> bool:
     """Whether `path`, as received, begins with `root`."""
     if _PERCENT in path:
         path = unquote_to_bytes(path)
-    return len(_below(path, root)) < len(path)
+    return len(below(path, root)) < len(path)
 
 
-def _below(path: bytes, root: str) -> bytes:
-    """`path` without `root`, if it begins with that."""
+def below(path: bytes, root: str) -> bytes:
+    """`path` without `root`, if it begins with that; both in the same encoding."""
     prefix = root.encode("utf-8", "surrogateescape")
     size = len(prefix)
     if path.startswith(prefix) and (len(path) == size or path[size] == _SLASH):

@@ -154,6 +154,7 @@ class WebSocketConnection(Connection):
         "scheduled",
         "service",
         "stall_at",
+        "started",
         "state",
         "stream",
         "taken",
@@ -183,6 +184,7 @@ class WebSocketConnection(Connection):
         self.stream = WebSocketStream(self, exchange, handshake.subprotocols)
         self.client = exchange.client
         self.path = exchange.head.raw_path
+        self.started = exchange.started
         self.state = OPENING
         # The frame at the front of the input: its head; whether that has been taken, and how much of the payload.
         self.head = FrameHead()

@@ -1,4 +1,4 @@
-"""Which of a project's entry points is served."""
+"""What the project's settings say of the server, and which of its entry points is served."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from typing import Any
 
 from django.conf import settings
 
-from ...loader import is_project
+from ...config.options import BY_NAME
+from ...config.sources import check_table
+from ...errors import ConfigError
+from ...loader.projects import is_project
+
+
+def configured() -> Mapping[str, Any]:
+    """The setting GATEWAY, options by name. Raises ConfigError."""
+    table = getattr(settings, "GATEWAY", {})
+    where = f"{settings.SETTINGS_MODULE}: GATEWAY"
+    if not isinstance(table, Mapping):
+        raise ConfigError(f'{where}: expected a dict of options, as in {{"workers": 4}}, not {table!r}')
+    given = check_table({str(name): value for name, value in table.items()}, where)
+    # Here, where a message can say where it stands; the program that takes the options knows no settings.
+    for name, (value, source) in given.items():
+        BY_NAME[name].read(value, source.text)
+    return {name: value for name, (value, _) in given.items()}
 
 
 def target_for(interface: str) -> str:
@@ -44,9 +60,9 @@ def dotted_target(dotted: str | None) -> str | None:
 
 def told(given: Mapping[str, Any], environ: Mapping[str, str], *names: str) -> str | None:
     """What one of the options `names` is set to, on the command line, in the environment or in GATEWAY."""
-    configured = getattr(settings, "GATEWAY", {})
+    table = configured()
     for name in names:
-        value = given.get(name) or environ.get(f"GATEWAY_{name.upper()}") or configured.get(name)
+        value = given.get(name) or environ.get(f"GATEWAY_{name.upper()}") or table.get(name)
         if value:
             return str(value)
     return None

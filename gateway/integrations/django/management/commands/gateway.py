@@ -8,15 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 
-from gateway.config.sources import check_table, parse_arguments
+from gateway.config.sources import parse_arguments
 from gateway.errors import EXIT_USAGE, ConfigError
 
 from ...targets import target_for, told
 
 OPTIONS = "python:gateway.integrations.django.options"
+
+FLAGS = ("--no-color", "--force-color", "--traceback")
+"""Django's options that take no value."""
 
 
 class Command(BaseCommand):  # type: ignore[misc]
@@ -77,9 +79,9 @@ def own(arguments: Sequence[str]) -> tuple[list[str], bool]:
     for argument in rest:
         if argument == "--skip-checks":
             checks = False
-        elif argument == "--settings":
+        elif argument in ("--settings", "--verbosity", "-v"):
             next(rest, None)
-        elif not argument.startswith("--settings=") and argument not in ("--no-color", "--force-color", "--traceback"):
+        elif not argument.startswith(("--settings=", "--verbosity=", "-v")) and argument not in FLAGS:
             left.append(argument)
     return left, checks
 
@@ -92,9 +94,6 @@ def server_command(arguments: Sequence[str]) -> list[str]:
     if any(argument in ("-h", "--help", "--version") for argument in arguments):
         return [*command, *arguments]
     given, _ = parse_arguments(list(arguments))
-    # Here, where the message can say where it stands.
-    configured = {str(name): value for name, value in getattr(settings, "GATEWAY", {}).items()}
-    check_table(configured, f"{settings.SETTINGS_MODULE}: GATEWAY")
     if "config" not in given:
         command += ["--config", OPTIONS]
     if told(given, os.environ, "app_dir") is None:
