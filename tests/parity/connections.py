@@ -676,14 +676,16 @@ async def compare(one: Backend, other: Backend, case: Scenario) -> str | None:
     return difference(await play(one, case), await play(other, case))
 
 
-def campaign(one: Backend, other: Backend, seed: int, count: int, seconds: float = 1e9) -> tuple[int, list[str]]:
-    """Compare on `count` scenarios, or for `seconds`. How many were tried, and what differed."""
+def campaign(
+    one: Backend, other: Backend, seed: int, count: int, seconds: float = 1e9, findings: int = 10
+) -> tuple[int, list[str]]:
+    """Compare on `count` scenarios, or for `seconds`, up to so many findings. How many were tried, and what differed."""
 
     async def main() -> tuple[int, list[str]]:
         found: list[str] = []
         deadline = time.monotonic() + seconds
         tried = 0
-        while tried < count and time.monotonic() < deadline and len(found) < 10:
+        while tried < count and time.monotonic() < deadline and len(found) < findings:
             case = scenario(random.Random(f"{seed}:{tried}"))
             text = await compare(one, other, case)
             if text is not None:

@@ -280,15 +280,17 @@ def difference(first: list[Any], second: list[Any]) -> str | None:
     return None
 
 
-def campaign(one: Any, other: Any, seed: int, count: int, seconds: float = 1e9) -> tuple[int, list[str]]:
-    """Compare two builds on `count` scripts, or for `seconds`. How many were tried, and what differed."""
+def campaign(
+    one: Any, other: Any, seed: int, count: int, seconds: float = 1e9, findings: int = 10
+) -> tuple[int, list[str]]:
+    """Compare on `count` scripts, or for `seconds`, up to so many findings. How many were tried, and what differed."""
     found: list[str] = []
     deadline = time.monotonic() + seconds
     tried = 0
     with tempfile.TemporaryFile() as file:
         file.write(DATA[:FILE_SIZE])
         file.flush()
-        while tried < count and time.monotonic() < deadline and len(found) < 10:
+        while tried < count and time.monotonic() < deadline and len(found) < findings:
             text = difference(*(Play(build, f"{seed}:{tried}", file).seen for build in (one, other)))
             if text is not None:
                 found.append(f"seed {seed}:{tried}\n  {text}")
