@@ -15,7 +15,10 @@ def pytest_report_header() -> str:
     return f"gateway: {backend.current.describe()}"
 
 
-@pytest.fixture(scope="session", params=[backend.CORE, backend.SPEEDUPS])
+BUILDS = [pytest.param(name, marks=pytest.mark.each_build) for name in (backend.CORE, backend.SPEEDUPS)]
+
+
+@pytest.fixture(scope="session", params=BUILDS)
 def build(request: pytest.FixtureRequest) -> backend.Backend:
     """Each build in turn: `build.module("kernels.head").RequestHead`, or `build.kernels.RequestHead`."""
     if request.param == backend.SPEEDUPS:

@@ -44,7 +44,7 @@ def test_ten_reloads(
 ) -> None:
     """2,000 requests per second, on kept and fresh connections; milliseconds."""
     with start(folder) as server:
-        quiet = load_of(server, rate=2000, seconds=5).wait()
+        quiet = load_of(server, rate=2000, seconds=2).wait()
         write_app(folder, name="two", before=before)
         load = load_of(server, rate=2000, seconds=200)
         for turn in range(1, 11):
@@ -77,7 +77,7 @@ def test_a_worker_killed_every_second(
         # What was on its way in that worker: never more than what it had connections for.
         assert set(result["failed"]) <= {"reset", "closed"}, result
         assert sum(result["failed"].values()) <= 20 * 20, result
-        assert not BARS or sorted(times)[15] < 0.5, times
+        assert not BARS or max(times) < 0.5, times
         assert server.terminate(TIME) == 0
 
 

@@ -78,6 +78,8 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 def start(folder: Path, *options: str, target: str = "served:app", **more: Any) -> Server:
     more.setdefault("cwd", folder)
+    # As it is elsewhere: bytecode is written, and must be forgotten.
+    more.setdefault("env", {"PYTHONDONTWRITEBYTECODE": ""})
     return Server(target, "--reload", "--reload-engine=poll", "--reload-delay=0.1", *options, app_dir=folder, **more)
 
 

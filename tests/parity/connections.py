@@ -675,11 +675,16 @@ async def compare(one: Backend, other: Backend, case: Scenario) -> str | None:
     return difference(await play(one, case), await play(other, case))
 
 
-def campaign(one: Backend, other: Backend, seed: int, count: int, seconds: float = 1e9) -> tuple[int, list[str]]:
-    """Compare on `count` scenarios, or for `seconds`. How many were tried, and what differed."""
+def campaign(
+    one: Backend, other: Backend, seed: int, count: int, seconds: float = 1e9, findings: int = 10
+) -> tuple[int, list[str]]:
+    """Compare on `count` scenarios, or for `seconds`, up to so many `findings`.
+
+    How many were tried, and what differed.
+    """
     with asyncio.Runner() as runner:
         return search(
-            lambda case: runner.run(compare(one, other, scenario(random.Random(case)))), seed, count, seconds
+            lambda case: runner.run(compare(one, other, scenario(random.Random(case)))), seed, count, seconds, findings
         )
 
 

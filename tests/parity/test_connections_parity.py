@@ -57,7 +57,7 @@ FAULTS = {
 def test_a_seeded_fault_is_noticed(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     with faulty_core(tmp_path, f"faulty_{fault}", *FAULTS[fault]) as faulty:
-        tried, found = campaign(Backend(CORE), faulty, SEED, 3000)
+        tried, found = campaign(Backend(CORE), faulty, SEED, 3000, findings=1)
     assert found, f"{tried} connections did not show it"
 
 

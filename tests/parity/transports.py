@@ -278,13 +278,22 @@ def difference(first: list[Any], second: list[Any]) -> str | None:
     return None
 
 
-def campaign(one: Any, other: Any, seed: int, count: int, seconds: float = 1e9) -> tuple[int, list[str]]:
-    """Compare two builds on `count` scripts, or for `seconds`. How many were tried, and what differed."""
+def campaign(
+    one: Any, other: Any, seed: int, count: int, seconds: float = 1e9, findings: int = 10
+) -> tuple[int, list[str]]:
+    """Compare two builds on `count` scripts, or for `seconds`, up to so many `findings`.
+
+    How many were tried, and what differed.
+    """
     with tempfile.TemporaryFile() as file:
         file.write(DATA[:FILE_SIZE])
         file.flush()
         return search(
-            lambda case: difference(*(Play(build, case, file).seen for build in (one, other))), seed, count, seconds
+            lambda case: difference(*(Play(build, case, file).seen for build in (one, other))),
+            seed,
+            count,
+            seconds,
+            findings,
         )
 
 
