@@ -219,11 +219,17 @@ def make_poller(
 class AccessLog:
     """Makes access lines, and has them written in time.
 
-    `logger` is an AccessLogger, or None when there is no access log. Raises ConfigError: the format is not one.
+    `logger` is an AccessLogger, or None when there is no access log. `mounted`: there are mounts to name. Raises
+    ConfigError: the format is not one.
     """
 
     def __init__(
-        self, backend: Backend, settings: LogSettings, loggers: log.Loggers, loop: asyncio.AbstractEventLoop
+        self,
+        backend: Backend,
+        settings: LogSettings,
+        loggers: log.Loggers,
+        loop: asyncio.AbstractEventLoop,
+        mounted: bool = False,
     ) -> None:
         self.logger: Any = None
         self._loop = loop
@@ -234,7 +240,7 @@ class AccessLog:
         limit = 0 if self._file is None else self._file.limit
         make = backend.module("http.accesslog").AccessLogger
         try:
-            self.logger = make(settings.access_log_format, loggers.access, limit, self._wait)
+            self.logger = make(settings.access_log_format, loggers.access, limit, self._wait, mounted=mounted)
         except ValueError as error:
             raise ConfigError(f"--access-log-format: {error}")
         if self._file is not None:

@@ -39,6 +39,8 @@ class Applications:
             if isinstance(app, LoadedProject)
         }
         """What decides for a Django project, by its place's number."""
+        self.mounted = self.places[0][0] is not None
+        """Whether each has a path of its own."""
         self.has_asgi = "asgi" in interfaces
         self.has_wsgi = "wsgi" in interfaces
         self.handler: Any = None
@@ -90,7 +92,7 @@ class Applications:
             else:
                 handler = self._make_asgi_handler(backend, loop, loaded, hooks)
             handlers.append(handler if hooks is None else hooks.around_handler(backend, handler))
-        if self.places[0][0] is None:
+        if not self.mounted:
             self.handler = handlers[0]
             return
         mounts = backend.module("http.mounts")
@@ -147,7 +149,7 @@ class Applications:
 
     def describe(self) -> str:
         """What they speak, for people."""
-        if self.places[0][0] is None:
+        if not self.mounted:
             how = "auto-detected" if self.config.application.interface == "auto" else "as told"
             return f"Using interface: {self.places[0][1].kind} ({how}{self._how_split(0)})"
         kinds = [

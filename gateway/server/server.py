@@ -347,7 +347,7 @@ class Server:
             self.pool = make_pool(self.backend, config, loop, self.log, self._worn, applications.has_asgi)
             self.pool.start()
         applications.start(self.backend, loop, self.pool, self.hooks)
-        self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
+        self._access_log = AccessLog(self.backend, config.log, self.loggers, loop, applications.mounted)
         access_log = self._access_log.logger
         if self.hooks is not None:
             access_log = self.hooks.around_log(self.backend, access_log)

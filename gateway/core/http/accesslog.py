@@ -15,8 +15,8 @@ A format is what gunicorn takes: text with atoms in it, as `%(h)s` (and `%(D)d`,
     mount  where the application is mounted, "-" where there is only one, or none was found
     {name}i  a request field, {name}o  a response field of the application, {name}e  a WSGI environ variable
 
-or the name of one: `combined` (gunicorn's default), `common`, `short` (also called `uvicorn`), or `json`. What is not
-known is "-". Bytes are those handed to the connection, not those that Content-Length promised; durations run from
+or the name of one: `combined` (gunicorn's default), `common`, `short` (also called `uvicorn`), or `json`; where several
+applications are mounted, these end with `mount`. What is not known is "-". Bytes are those handed to the connection, not those that Content-Length promised; durations run from
 the end of the request's head to the end of the response.
 
 `json` writes one object with the attribute names of OpenTelemetry's semantic conventions, leaving out what is not
@@ -154,6 +154,7 @@ class AccessLogger(AccessLog):
         limit: int = 0,
         waiting: Callable[[], object] = int,
         clock: Callable[[], float] | None = None,
+        mounted: bool = False,
     ) -> None:
         self._clock = clock
         self._write = write
@@ -171,7 +172,8 @@ class AccessLogger(AccessLog):
         self._end = b""
         self.keeps_environ = False
         if not self._is_json:
-            self._compile(NAMED_FORMATS.get(format, format))
+            named = NAMED_FORMATS.get(format)
+            self._compile(format if named is None else f"{named} %(mount)s" if mounted else named)
 
     def log(self, stream: Stream, now: float) -> int:
         """Write the line of an exchange that has ended at `now` (monotonic seconds). Returns 0.
