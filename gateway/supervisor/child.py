@@ -28,7 +28,7 @@ from gateway.server.stopping import CLEANUP
 from .channel import Channel
 from .recycle import Lifetime
 from .reload import Generation
-from .watching import LATE, Watching
+from .watching import LATE, LOOK, Watching
 
 BOOTING, READY, LEAVING = "booting", "ready", "leaving"
 
@@ -37,6 +37,9 @@ DUMP_TIME = 1.0
 
 STACKS_SIZE = 256 * 1024
 """Bytes that are read of its stacks."""
+
+ASLEEP = 0.5
+"""Seconds beyond a look's time after which it was the master that got no turn."""
 
 MARGIN = 2.0
 """Seconds a child gets beyond the time in which it ends itself."""
@@ -60,6 +63,8 @@ class Child:
         self.log = log
         self.state = BOOTING
         self.since = time.monotonic()
+        self._looked = self._awake = self.since
+        """When it was last looked at, and since when it can be judged."""
         self.questions = 0
         """How many it was asked since its last answer."""
         self.stacks: BinaryIO | None = None
@@ -159,6 +164,9 @@ class Child:
 
         `finished`: it has said that it has no clients any more.
         """
+        slept, self._looked = now - self._looked - LOOK, now
+        if slept >= ASLEEP:
+            self._sleep(slept, now)
         if self.state == READY and self.deadline is None:
             late = self.watching.look(silence, now)
             if late:
@@ -172,11 +180,19 @@ class Child:
             if self.late_from is not None and now >= self.late_from:
                 self._check_end(silence, now)
 
+    def _sleep(self, seconds: float, now: float) -> None:
+        """The master got no turn for so long: nor, most probably, did the child, and it gets that time once more."""
+        self._awake = now
+        if self.deadline is not None:
+            self.deadline += seconds
+        if self.late_from is not None:
+            self.late_from += seconds
+
     def _check_end(self, silence: Silence, now: float) -> None:
         """Its grace period is over: have it end if it is not about to."""
         # Longer than the end of a process may take: whatever was to follow, nothing of it goes on.
         limit = self._quick if self._finished else LATE
-        if silence.interpreter is None or silence.interpreter < limit:
+        if silence.interpreter is None or min(silence.interpreter, now - self._awake) < limit:
             return
         self.deadline = now
         self._late = f"did not stop in time, and has run no Python code for {silence.interpreter:.1f} s"

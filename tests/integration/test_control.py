@@ -350,6 +350,7 @@ def test_the_path(folder: Path, path: str) -> None:
         assert (done.returncode, done.stderr) == (1, f"gateway: error: no server answers at {path}\n")
     with start(folder, "--control-socket", path) as server:
         assert status(path)["pid"] == server.pid, "a stale one is replaced"
+        assert server.terminate(TIME) == 0
     Path(path).write_text("mine")
     done = run_gateway(*options, "--control-socket", path, timeout=TIME)
     assert done.returncode == 1
@@ -500,6 +501,7 @@ def test_top_once(folder: Path, path: str) -> None:
             assert "secret" not in done.stdout
             assert "\x1b" not in done.stdout
         assert ctl(path, "stop").returncode == 0
+        assert server.wait(TIME) == 0
     done = top(path, "--once")
     assert (done.returncode, done.stderr) == (
         2,

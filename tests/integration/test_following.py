@@ -88,7 +88,8 @@ def test_a_place_that_is_not_to_be_had(folder: Path) -> None:
         reload(server, 2)
         server.signal(signal.SIGUSR2)
         server.wait_for_line("Upgrade complete", TIME)
-        assert server.wait(TIME) == 0
+        assert server.process is not None
+        assert server.process.wait(TIME) == 0
         new = int((folder / "pid-2").read_text())
         try:
             assert livez(f"{folder}/health") == 200

@@ -309,7 +309,7 @@ def test_refused_over_tls_while_the_client_is_still_sending(loop: str) -> None:
         pytest.importorskip("uvloop")
     context = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
     files = [f"--certfile={CERTIFICATES / 'server.pem'}", f"--keyfile={CERTIFICATES / 'server.key'}"]
-    with Server("asgi_apps:probe", *files, f"--loop={loop}", "--timeout-linger=1") as server:
+    with Server("asgi_apps:probe", *files, f"--loop={loop}", "--timeout-linger=4") as server:
         for _ in range(5):
             with server.connect(tls=context) as client:
                 client.send(b"POST /refused HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 600000\r\n\r\n")

@@ -1,7 +1,8 @@
 """What operators do to a server under load, with a client that counts: nothing fails, and nobody waits for long.
 
-What those marked bars measure is shown, and judged where GATEWAY_BARS=1 says that the machine has nothing else to do;
-that nothing fails is always judged.
+What those marked bars measure is shown. GATEWAY_BARS says that the machine has nothing else to do, and how many times as
+much as on a quiet one it may be: 1 is what is promised, and more is for machines that are shared with others, whose
+stalls no server can make good. That nothing fails is always judged.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .harness import Server
 from .load import Load
 from .test_processes import TIME, gone, reloaded, sockets, start, until, workers, write_app
 
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 
-BARS = os.environ.get("GATEWAY_BARS") == "1"
+BARS = float(os.environ.get("GATEWAY_BARS") or "inf")
 
 SLEEPS = "import time; time.sleep(2)"
 COMPUTES = "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < 2: pass"
@@ -36,19 +36,6 @@ COMPUTES = "import time\nbegin = time.process_time()\nwhile time.process_time() 
 def folder(tmp_path: Path) -> Path:
     write_app(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def load_of() -> Iterator[Callable[..., Load]]:
-    made: list[Load] = []
-
-    def make(server: Server, **options: Any) -> Load:
-        made.append(Load(server.port, **options))
-        return made[-1].__enter__()
-
-    yield make
-    for load in made:
-        load.__exit__(None, None, None)
 
 
 @pytest.mark.bars
@@ -68,7 +55,7 @@ def test_ten_reloads(
         show(capsys, "quiet", quiet)
         show(capsys, "ten reloads", result)
         assert result["failed"] == {}, result
-        assert not BARS or result["p99.9"] < bar, (quiet, result)
+        assert result["p99.9"] < bar * BARS, (quiet, result)
         assert {body.split()[0] for body in result["bodies"]} == {"one", "two"}
         assert server.terminate(60) == 0
 
@@ -91,11 +78,11 @@ def test_a_worker_killed_every_second(
         # What was on its way in that worker: never more than what it had connections for.
         assert set(result["failed"]) <= {"reset", "closed"}, result
         assert sum(result["failed"].values()) <= 20 * 20, result
-        # The one that is left out came when the machine had something else to do.
-        assert not BARS or sorted(times)[-2] < 0.5, times
+        assert max(times) < 0.5 * BARS, times
         assert server.terminate(TIME) == 0
 
 
+@pytest.mark.bars
 def test_load_spreads_over_workers(
     folder: Path, load_of: Callable[..., Load], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,9 +93,9 @@ def test_load_spreads_over_workers(
         assert result["failed"] == {}
         shares = sorted(count / result["requests"] for count in result["bodies"].values())
         assert len(shares) == 4
+        assert shares[0] > 0.1 / BARS, result
         # Who is kept from running leaves its part to others, and that is right.
-        assert shares[-1] < 0.75, result
-        assert not BARS or (shares[0] > 0.1 and shares[-1] < 0.5), result
+        assert shares[-1] < (0.5 if BARS == 1 else 0.75), result
 
 
 def test_a_socket_for_each_worker(folder: Path, load_of: Callable[..., Load]) -> None:
@@ -125,7 +112,7 @@ def test_a_socket_for_each_worker(folder: Path, load_of: Callable[..., Load]) ->
         assert set(result["failed"]) <= {"reset", "closed"}, result
         # What was in the queue of the one that was killed, and arrived as others closed theirs: it depends on how long
         # they were kept from running.
-        assert sum(result["failed"].values()) <= (10 if BARS else result["requests"] // 10), result
+        assert sum(result["failed"].values()) <= min(10 * BARS, result["requests"] / 10), result
         assert len(result["bodies"]) > 3, result
         pids = workers(server)
         inodes = [listening(pid, server.port) for pid in pids]

@@ -93,8 +93,7 @@ def test_misbehaving_clients_leave_nothing_behind(interface: str, loop: str) -> 
         for _ in range(12):
             assert server.alive()
         start = server.cpu_time()
-        with server.connect() as client:
-            client.expect_silence(0.5)
+        time.sleep(0.5)
         assert server.cpu_time() - start < 0.2, "the server spins"
         assert server.terminate() == 0
     ours = [line for line in server.log.splitlines() if re.search("(?i)internal error|never retrieved|was destroyed|raised exception", line)]
@@ -113,8 +112,7 @@ def settled(server: Server) -> int:
         now = len(os.listdir(f"/proc/{server.worker_pid}/fd"))
         same = same + 1 if now == count else 0
         count = now
-        with server.connect() as client:
-            client.expect_silence(0.2)
+        time.sleep(0.2)
         if time.monotonic() > end:
             break
     return count
@@ -127,7 +125,8 @@ def test_waiting_costs_nothing(interface: str, loop: str) -> None:
     """Connections in every state of waiting, and no processor time."""
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    with Server(PROBES[interface], f"--loop={loop}") as server, contextlib.ExitStack() as stack:
+    patience = [f"--{name}=1h" for name in ("keep-alive", "timeout-head", "timeout-body", "timeout-write")]
+    with Server(PROBES[interface], f"--loop={loop}", *patience) as server, contextlib.ExitStack() as stack:
 
         def connect() -> Client:
             return stack.enter_context(server.connect(receive_buffer=16384))

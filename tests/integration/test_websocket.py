@@ -440,9 +440,9 @@ def converse(server: Server, number: int) -> None:
 
 def test_a_connection_is_not_limited_by_http_timeouts() -> None:
     """Neither the wait for a request nor the one for a body concerns a WebSocket."""
-    options = ("--keep-alive", "0.2", "--timeout-head", "0.2", "--timeout-body", "0.2", "--ws-ping-interval", "0")
+    options = ("--keep-alive", "2", "--timeout-head", "2", "--timeout-body", "2", "--ws-ping-interval", "0")
     with Server("ws_apps:probe", *options) as server, connect(server) as client:
-        client.expect_silence(1.0)
+        client.expect_silence(3.0)
         client.echo()
         client.finish()
 
@@ -699,11 +699,12 @@ def test_stopping() -> None:
 
 def test_stopping_beside_a_client_that_does_not_answer() -> None:
     """It costs --ws-close-timeout, not the grace period."""
-    with Server("ws_apps:probe", "--ws-close-timeout", "0.5") as server, connect(server, "/echo?name=mute") as client:
+    options = ("--ws-close-timeout", "0.5", "--graceful-timeout", "600")
+    with Server("ws_apps:probe", *options) as server, connect(server, "/echo?name=mute") as client:
         client.echo()
         server.signal(signal.SIGTERM)
         assert client.closed().code == SERVICE_RESTART
-        assert server.wait(5) == 0
+        assert server.wait() == 0
         server.wait_event("disconnect", name="mute")
 
 

@@ -199,7 +199,7 @@ def test_messages_that_refer_to_nothing(ws: Server) -> None:
 
 def test_pings() -> None:
     """One every --ws-ping-interval; a client that answers stays."""
-    with Server("ws_apps:probe", "--ws-ping-interval", "0.2", "--ws-ping-timeout", "2") as server:
+    with Server("ws_apps:probe", "--ws-ping-interval", "0.2", "--ws-ping-timeout", "20") as server:
         with connect(server) as client:
             payloads = set()
             for _ in range(3):
@@ -237,7 +237,7 @@ def test_pong_to_another_ping_is_no_answer() -> None:
 
 def test_messages_do_not_replace_pongs_of_a_busy_client() -> None:
     """Pings go on between messages, and a client that sends and answers stays."""
-    with Server("ws_apps:probe", "--ws-ping-interval", "0.1", "--ws-ping-timeout", "1") as server:
+    with Server("ws_apps:probe", "--ws-ping-interval", "0.1", "--ws-ping-timeout", "20") as server:
         with connect(server) as client:
             pings = 0
             end = time.monotonic() + WAIT
@@ -262,7 +262,7 @@ def test_no_pings_by_option() -> None:
 def test_half_open_client() -> None:
     """A client whose machine is gone neither answers nor resets: the Ping finds out."""
     with Server(
-        "ws_apps:probe", "--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.2", "--ws-close-timeout", "0.2"
+        "ws_apps:probe", "--ws-ping-interval", "2", "--ws-ping-timeout", "0.2", "--ws-close-timeout", "0.2"
     ) as server:
         with connect(server, "/echo?name=gone") as client:
             client.echo()
