@@ -16,8 +16,8 @@ A format is what gunicorn takes: text with atoms in it, as `%(h)s` (and `%(D)d`,
     {name}i  a request field, {name}o  a response field of the application, {name}e  a WSGI environ variable
 
 or the name of one: `combined` (gunicorn's default), `common`, `short` (also called `uvicorn`), or `json`; where several
-applications are mounted, these end with `mount`. What is not known is "-". Bytes are those handed to the connection, not
-those that Content-Length promised; durations run from the end of the request's head to the end of the response.
+applications are mounted, these end with `mount`. What is not known is "-". Bytes are those handed to the connection,
+not those that Content-Length promised; durations run from the end of the request's head to the end of the response.
 
 `json` writes one object with the attribute names of OpenTelemetry's semantic conventions, leaving out what is not
 known: timestamp (UTC), client.address, client.port, user.name, http.request.method, url.scheme, url.path, url.query,
