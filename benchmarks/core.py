@@ -148,7 +148,7 @@ def service(backend: Backend, handler: Any, mounts: Sequence[str] = ()) -> Any:
         mounts=places.MountTable([places.Mount(prefix, handler) for prefix in mounts]) if mounts else None,
         log=LOG,
     )
-    made.upgrade = backend.module("websocket.connection").WebSocketUpgrade(made, None)
+    made.upgrade = backend.module("websocket.upgrade").WebSocketUpgrade(made, None)
     made.refresh(time.monotonic(), time.time())
     return made
 

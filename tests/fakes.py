@@ -246,7 +246,7 @@ def websocket_wire(
     """A `Wire` on which requests for a WebSocket are taken as such. `deflate`: what DeflateSettings has, None for none."""
     wire = Wire(build, app, **options)
     settings = None if deflate is None else build.module("websocket.deflate").DeflateSettings(**deflate)
-    wire.service.upgrade = build.module("websocket.connection").WebSocketUpgrade(wire.service, settings)
+    wire.service.upgrade = build.module("websocket.upgrade").WebSocketUpgrade(wire.service, settings)
     return wire
 
 

@@ -21,6 +21,7 @@ import contextlib
 import contextvars
 import functools
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -47,6 +48,9 @@ MAX_JOIN = 65536
 BURST = 65536
 """Bytes that an application sends or receives, each message counted for MESSAGE_COST more, until others' turn."""
 MESSAGE_COST = 512
+
+FILE_BLOCK = 65536
+"""Bytes of a file that a server reads at a time, if it does not leave that to the system."""
 
 _NOT_STARTED = object()
 
@@ -110,11 +114,15 @@ class ASGIToWSGI:
         try:
             exchange.open()
             status, fields = exchange.head()
+            start_response(status, fields)
+            parts = exchange.whole()
         except BaseException:
             exchange.leave()
+            exchange.close_file()
             raise
-        start_response(status, fields)
-        parts = exchange.whole()
+        if exchange.file is not None:
+            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](exchange.file, FILE_BLOCK)
+            return wrapped
         return _Body(exchange) if parts is None else parts
 
     def startup(self) -> None:
@@ -229,10 +237,10 @@ def _exchange_class(build: backend.Backend) -> Any:
         """One request. `lock` guards what stands below it in `__init__`."""
 
         __slots__ = (
-            "adapter", "block", "burst", "closed", "content", "content_done", "content_ended", "context", "ended",
-            "environ", "error", "flush", "input", "is_head", "left", "length", "lock", "loop", "no_content", "over",
-            "parts", "pending", "sent", "size", "sleeping", "status", "submit", "taken", "timeout", "turn", "waiters",
-            "wanted",
+            "adapter", "begun", "block", "burst", "closed", "content", "content_done", "content_ended", "context",
+            "ended", "environ", "error", "file", "flush", "input", "is_head", "left", "length", "lock", "loop",
+            "no_content", "over", "parts", "pending", "sent", "size", "sleeping", "status", "submit", "taken",
+            "timeout", "turn", "waiters", "wanted",
         )  # fmt: skip
 
         def __init__(self, adapter: ASGIToWSGI, home: Home, environ: dict[str, Any]) -> None:
@@ -252,8 +260,11 @@ def _exchange_class(build: backend.Backend) -> Any:
             self.length = -1
             self.sent = 0
             self.no_content = False
+            self.begun = False
             self.content_done = False
             self.burst = 0
+            # In place of content: what the server is to send.
+            self.file: Any = None
             self.waiters: list[asyncio.Future[None]] | None = None
             self.lock = threading.Lock()
             # What the server's thread sleeps on: held, but for the moment of its waking.
@@ -395,6 +406,11 @@ def _exchange_class(build: backend.Backend) -> Any:
                 self.closed = self.left = True
             self.call(self.wake)
 
+        def close_file(self) -> None:
+            """The server does not get to send it."""
+            if self.file is not None:
+                self.file.close()
+
         def call(self, function: Callable[[], object]) -> None:
             # A closed loop has nobody left to tell.
             with contextlib.suppress(RuntimeError):
@@ -522,10 +538,42 @@ def _exchange_class(build: backend.Backend) -> Any:
                 self.no_content = lacks_content(self.is_head, status)
                 self.block = block
                 return done  # type: ignore[no-any-return]
+            if kind == "http.response.pathsend" and "wsgi.file_wrapper" in self.environ:
+                return self.send_path(message)
             raise LocalProtocolError(f"Unexpected ASGI message type {kind!r}.")
+
+        def send_path(self, message: Message) -> Awaitable[None]:
+            """http.response.pathsend (extension "Path Send"): all of the content. Raises OSError, too."""
+            if self.begun:
+                raise LocalProtocolError("'http.response.pathsend' after a part of the response's content")
+            # The server closes it.
+            file = open(message["path"], "rb")
+            size = os.fstat(file.fileno()).st_size
+            try:
+                # As one part, for what is to be checked of it.
+                self.check_part(size, more=False)
+            except BaseException:
+                file.close()
+                raise
+            if self.no_content:
+                file.close()
+            else:
+                self.file = file
+            return self.send_checked(b"", more=False)
 
         def send_body(self, message: Message) -> Awaitable[None]:
             """http.response.body"""
+            data = message.get("body", b"")
+            if type(data) is not bytes:
+                if not isinstance(data, (bytes, bytearray, memoryview)):
+                    raise TypeError(f"the body of 'http.response.body' must be bytes, not {type(data).__name__}")
+                data = bytes(data)
+            more = bool(message.get("more_body", False))
+            self.check_part(len(data), more)
+            return self.send_checked(data, more)
+
+        def check_part(self, size: int, more: bool) -> None:
+            """Count so many bytes of content. Raises LocalProtocolError and ClientDisconnected."""
             if self.left:
                 raise ClientDisconnected("the client has disconnected")
             if self.ended:
@@ -534,18 +582,16 @@ def _exchange_class(build: backend.Backend) -> Any:
                 )
             if self.block is _NOT_STARTED:
                 raise LocalProtocolError("Expected ASGI message 'http.response.start', but got 'http.response.body'.")
-            data = message.get("body", b"")
-            if type(data) is not bytes:
-                if not isinstance(data, (bytes, bytearray, memoryview)):
-                    raise TypeError(f"the body of 'http.response.body' must be bytes, not {type(data).__name__}")
-                data = bytes(data)
-            more = bool(message.get("more_body", False))
-            self.sent += len(data)
+            self.sent += size
             if 0 <= self.length and not self.no_content:
                 if self.sent > self.length:
                     raise LocalProtocolError("the response's content is longer than its Content-Length")
                 if not more and self.sent < self.length:
                     raise LocalProtocolError("the response's content is shorter than its Content-Length")
+
+        def send_checked(self, data: bytes, more: bool) -> Awaitable[None]:
+            """Have the server send this."""
+            self.begun = True
             with self.lock:
                 if data and not self.no_content:
                     self.parts.append(data)

@@ -40,7 +40,8 @@ def environ_scope(environ: dict[str, Any], state: dict[str, Any] | None) -> dict
         "headers": headers(environ),
         "client": client(environ),
         "server": server(environ),
-        "extensions": {},
+        # The server sends a file where it has means of its own to do so (PEP 3333, "Platform-Specific File Handling").
+        "extensions": {"http.response.pathsend": {}} if "wsgi.file_wrapper" in environ else {},
         "wsgi_environ": environ,
     }
     if state is not None:

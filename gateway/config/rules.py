@@ -180,6 +180,8 @@ class Draft:
         values, text = self.values, self._text
         if values["factory"] and isinstance(values["app"], str) and values["app"].endswith(")"):
             raise ConfigError(f"{text('factory')}: {values['app']!r} is called already; leave --factory out")
+        if both := set(values["django_wsgi"]) & set(values["django_asgi"]):
+            raise ConfigError(f"{text('django_wsgi')}, {text('django_asgi')}: {min(both)} can't be both; keep one")
         whole, field = values["limit_request_fields_size"], values["limit_request_field_size"]
         if whole and field > whole and self.sources["limit_request_field_size"] is not DEFAULT:
             raise ConfigError(

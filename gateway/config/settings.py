@@ -68,7 +68,7 @@ class Config:
     def __init__(self, app: Any = None, **options: Any) -> None:
         given: dict[str, tuple[Any, Source]] = {}
         if app is not None:
-            given["app"] = (app, KEYWORD)
+            given["app"] = (app, Source(KEYWORD.rank, "the application"))
         for name, value in options.items():
             option = keyword(name)
             if option.name in given:

@@ -52,7 +52,7 @@ KEYWORDS: dict[str, Keyword] = {
     "reload_delay": Keyword(0.25),
     "workers": Keyword(None),
     "env_file": Keyword(None),
-    "log_config": Keyword(None, "gateway has no such option yet; its loggers are gateway.error and gateway.access"),
+    "log_config": Keyword(None, "gateway.integrations.uvicorn.run applies it; set the logger gateway.error up instead"),
     "log_level": Keyword(None),
     "access_log": Keyword(True),
     "proxy_headers": Keyword(True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -27,11 +28,13 @@ class Split:
     `SplitHandler` (core/http/split.py) looks at `urlconfs`, `tree` and `paths`, in this order, and calls `decide` for
     what none of them tells.
 
-    `wsgi` and `asgi` are path prefixes, on segment borders, that override what the view is; the longest one wins. Must
-    be made after Django is set up. Raises AppLoadError: the URLconf can't be imported.
+    `wsgi` and `asgi` are path prefixes, on segment borders, that override what the view is; the longest one wins.
+    `entry` is the ASGI entry point: if there is more to it than Django, as a router that has other applications beside
+    it, only that knows who answers a request, and gets all of them but for those of `wsgi`. Must be made after Django
+    is set up. Raises AppLoadError: the URLconf can't be imported.
     """
 
-    def __init__(self, *, wsgi: Iterable[str] = (), asgi: Iterable[str] = ()) -> None:
+    def __init__(self, *, wsgi: Iterable[str] = (), asgi: Iterable[str] = (), entry: object = None) -> None:
         from django.conf import settings
         from django.urls import get_resolver
 
@@ -51,6 +54,10 @@ class Split:
             raise AppLoadError(
                 f"the URLconf {self.root} can't be loaded: {type(error).__name__}: {error}", show_traceback=True
             ) from error
+        self._entry = in_front(entry)
+        """What stands in front of Django behind ASGI, by name; empty for nothing."""
+        if self._entry:
+            self._routes = (Route((), False, True, ""),)
         self.all_asynchronous = async_only_middleware()
         """The middleware that can't run behind WSGI, by name: then everything goes behind ASGI. Empty for none."""
         self.tree: Tree | bool = True
@@ -62,6 +69,9 @@ class Split:
         """For people: how the project is split."""
         if self.all_asynchronous:
             return f"all requests run behind ASGI, since {self.all_asynchronous} can't run synchronously"
+        if self._entry:
+            but = "" if self.tree is True else " but for --django-wsgi"
+            return f"all requests{but} run behind ASGI, since {self._entry} stands there in front of Django"
         if self.tree is False:
             return "all views are synchronous; they run in threads, WebSockets on the event loop"
         if self.tree is True:
@@ -113,6 +123,8 @@ class Split:
         for prefix, asynchronous in self._overrides:
             if path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/"):
                 return asynchronous
+        if self._entry:
+            return True
         match = resolve(path, urlconf, self._language)
         # What nothing matches is answered by middleware, or by the view of status 404: synchronous, both.
         return match is not None and (is_asynchronous(match.func) or match.route in self._streaming)
@@ -146,6 +158,23 @@ def resolve(path: str, urlconf: str, language: str) -> Any:
     except Exception:
         # A broken URLconf, or a converter that fails: Django is to say so, in its own answer.
         return None
+
+
+def in_front(entry: Any) -> str:
+    """What stands in front of Django in the ASGI entry point `entry`, where HTTP is concerned, by name; or empty."""
+    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+    from django.core.handlers.asgi import ASGIHandler
+
+    while isinstance(entry, ASGIStaticFilesHandler):
+        entry = entry.application
+    channels = sys.modules.get("channels.routing")
+    if channels is not None and isinstance(entry, channels.ProtocolTypeRouter):
+        entry = entry.application_mapping.get("http")
+    # Without HTTP in it, all that is answered at all is answered behind WSGI.
+    if entry is None or isinstance(entry, ASGIHandler):
+        return ""
+    named: Any = entry if hasattr(entry, "__qualname__") else type(entry)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def middleware_classes() -> Iterable[tuple[str, Any]]:

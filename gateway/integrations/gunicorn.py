@@ -70,9 +70,6 @@ TLS_DETAILS = frozenset({"ca_certs", "cert_reqs", "ciphers", "suppress_ragged_eo
 HEARTBEAT = 1.0
 """Seconds between two signs of life, at most."""
 
-COUNT = 0.1
-"""Seconds between two looks at the number of requests, where there is a limit."""
-
 WHERE = "gunicorn"
 
 
@@ -152,6 +149,8 @@ class GatewayWorker(Worker):  # type: ignore[misc]
                 loggers=self._loggers(),
                 tls=make_tls(self.cfg) if self.cfg.is_ssl else None,
                 recycle=self._recycle,
+                last_request=0 if self.max_requests == sys.maxsize else self.max_requests,
+                served=self._served,
                 hook_worker=self,
             )
             if not self.alive:
@@ -197,8 +196,6 @@ class GatewayWorker(Worker):  # type: ignore[misc]
     async def _beat(self, server: Server) -> None:
         """Tell the master that the loop turns, as long as it does; also while requests finish."""
         interval = min(HEARTBEAT, self.timeout / 2) if self.timeout else HEARTBEAT
-        if self.max_requests < sys.maxsize:
-            interval = min(interval, COUNT)
         while True:
             self.notify()
             self.nr = self.requests()
@@ -207,13 +204,16 @@ class GatewayWorker(Worker):  # type: ignore[misc]
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.alive = False
                 server.ask_shutdown()
-            elif self.alive and self.nr >= self.max_requests:
-                self.log.info("Autorestarting worker after current request.")
-                self.alive = False
-                if server.started:
-                    # The others go on accepting.
-                    server.retire()
             await asyncio.sleep(interval)
+
+    def _served(self) -> None:
+        """With the last request that it may have."""
+        self.nr = self.requests()
+        if self.alive and self.server is not None:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+            # The others go on accepting.
+            self.server.retire()
 
     def _recycle(self, reason: str) -> None:
         """The server wants another process in its place: the master starts one when this one is gone."""

@@ -11,7 +11,7 @@ For launchers and programs that were made for uvicorn; the import is what change
 
 Signatures, attributes and exit codes are uvicorn's. What gateway has no equivalent for is named in a warning. Where
 uvicorn has no limit, None stands for gateway's own: `timeout_graceful_shutdown` is 30 s, so that every stop comes to an
-end. Log lines are gateway's, but for the access log.
+end. Log lines are gateway's, but for the access log; a `log_config` says where they go.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -37,7 +37,10 @@ from gateway.server import server as engine
 from gateway.server.assembly import load_app
 from gateway.server.binding import open_listeners
 from gateway.server.worker import loop_factory
+from gateway.supervisor.recycle import last_request
 from gateway.tracebacks import describe_cause
+
+from . import uvicorn_logging
 
 __all__ = ["Config", "Server", "run"]
 
@@ -47,7 +50,9 @@ STARTUP_FAILURE = 3
 HANDLED_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 POLL = 0.1
-"""Seconds between two looks at what nobody tells of."""
+"""Seconds between two ticks of the main loop."""
+
+TICKS_A_DAY = 864_000
 
 LOGGING_CONFIG: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
 """Stands for logs as gateway writes them; None leaves the loggers to the program."""
@@ -64,7 +69,12 @@ class Config:
     fd: int | None
     reload: bool
     log_config: Any
+    log_level: str | int | None
+    access_log: bool
+    use_colors: bool | None
     forwarded_allow_ips: list[str] | str | None
+    timeout_notify: int
+    callback_notify: Callable[..., Any] | None
 
     def __init__(
         self,
@@ -134,12 +144,27 @@ class Config:
         self._loaded: Any = None
         for text in self._translate().warnings:
             warnings.warn(text, stacklevel=2)
+        self.access_forwarded = False
+        """Whether lines of the access log go where `log_config` says."""
+        self.configure_logging()
         sources.apply_environment(self.options, os.environ)
+
+    def configure_logging(self) -> None:
+        """Have gateway log where `log_config` says. Raises what its being wrong raises, as uvicorn's does."""
+        if self.log_config is LOGGING_CONFIG:
+            uvicorn_logging.restore()
+        elif self.log_config is not None:
+            self.access_forwarded = uvicorn_logging.configure(
+                self.log_config, self.log_level, self.access_log, self.use_colors
+            )
 
     @property
     def options(self) -> settings.Config:
         """The same for gateway, as the attributes are now. Raises ConfigError."""
-        return settings.Config(self.app, **self._translate().options)
+        options = self._translate().options
+        if self.access_forwarded:
+            options["access_logfile"] = None
+        return settings.Config(self.app, **options)
 
     def _translate(self) -> Translation:
         values = {name: getattr(self, name) for name in KEYWORDS}
@@ -149,8 +174,9 @@ class Config:
         if not self.should_reload:
             for name in ("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"):
                 del values[name]
-        if self.log_config is LOGGING_CONFIG:
-            del values["log_config"]
+        del values["log_config"]
+        # The server sees to it.
+        del values["callback_notify"]
         return translate(differing(values), "Config")
 
     @property
@@ -220,9 +246,13 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.started = False
+        self.last_notified = 0.0
+        """When `callback_notify` was called last, by `time.time`."""
         self.servers: list[Listening] = []
         """Where it listens, from `startup` on."""
         self._engine: engine.Server | None = None
+        self._limit = 0
+        """After how many requests it stops by itself; 0: never."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exit = asyncio.Event()
         self._should_exit = False
@@ -230,7 +260,6 @@ class Server:
         self._captured: list[int] = []
         self._previous: dict[int, Any] = {}
         self._loggers: log.Loggers | None = None
-        self._owns_loop = False
 
     @property
     def should_exit(self) -> bool:
@@ -259,8 +288,7 @@ class Server:
             self._engine.hurry()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop, in a loop of its own. Being stopped by TERM is no failure: the process goes on."""
-        self._owns_loop = True
+        """Serve until told to stop, in a loop of its own. A signal that stops it is raised again, see `serve`."""
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             runner.run(self.serve(sockets))
 
@@ -268,7 +296,8 @@ class Server:
         """Serve until told to stop; `sockets` in place of the configured address.
 
         In the main thread signals are taken meanwhile: TERM and INT stop gracefully, a second INT at once. When all
-        is stopped the signal is raised again, for whoever had it before.
+        is stopped the signal is raised again, for whoever had it before: if nobody had, TERM ends the process, and who
+        has started it sees that it was ended by that signal.
         """
         with self.capture_signals():
             try:
@@ -289,9 +318,17 @@ class Server:
             config.load()
         self._loop = asyncio.get_running_loop()
         options = config.options if sockets is None else without_address(config.options)
+        self._limit = last_request(options.processes)
         if config.log_config is not None:
             self._loggers = log.configure(options.log)
-        self._engine = engine.Server(config.application(), options, sockets=sockets or (), loggers=self._loggers)
+        self._engine = engine.Server(
+            config.application(),
+            options,
+            sockets=sockets or (),
+            loggers=self._loggers,
+            last_request=self._limit,
+            served=self._served,
+        )
         try:
             await self._engine.start()
         except engine.Stopped:
@@ -303,16 +340,29 @@ class Server:
 
     async def main_loop(self) -> None:
         """Wait until it is time to stop."""
-        limit = self.config.options.max_requests
-        if not limit:
-            await self._wait(None)
-            return
-        limit += random.randint(0, self.config.options.max_requests_jitter)
-        assert self._engine is not None
-        while not self.should_exit and self._engine.service.total_requests < limit:
-            await self._wait(POLL)
-        if not self.should_exit:
-            self._engine.log.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+        # Nobody waits for a tick that does nothing.
+        ticks = type(self).on_tick is not Server.on_tick or self.config.callback_notify is not None
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % TICKS_A_DAY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL if ticks else None):
+                    await self._exit.wait()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to stop; asked every POLL seconds. `counter` has come from 0, where it begins each day."""
+        notify = self.config.callback_notify
+        if notify is not None and time.time() - self.last_notified > self.config.timeout_notify:
+            self.last_notified = time.time()
+            await notify()
+        # It may have been told to before there was a loop to tell.
+        return self.should_exit or self._exit.is_set()
+
+    def _served(self) -> None:
+        """With the last request that it may have."""
+        if not self.should_exit and self._engine is not None:
+            self._engine.log.info("Maximum request limit of %d exceeded. Terminating process.", self._limit)
+            self._exit.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and wait until all is stopped. `sockets` are closed."""
@@ -354,17 +404,7 @@ class Server:
                 if signal.getsignal(number) == self.handle_exit:
                     signal.signal(number, signal.SIG_DFL if previous is None else previous)
             for number in reversed(self._captured):
-                if not (self._owns_loop and self._previous[number] == signal.SIG_DFL):
-                    signal.raise_signal(number)
-
-    async def _wait(self, seconds: float | None) -> None:
-        """Until it should exit, or for so long."""
-        # It may have been set before there was a loop to tell.
-        if self._should_exit:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._exit.wait()
+                signal.raise_signal(number)
 
 
 def without_address(options: settings.Config) -> settings.Config:

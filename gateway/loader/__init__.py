@@ -16,7 +16,7 @@ from ..config.mounts import Mount, is_mounts
 from ..errors import EXIT_USAGE, AppLoadError, ConfigError
 from .interfaces import choose
 from .loaded import Loaded, LoadedApp, LoadedMount, LoadedMounts, LoadedProject
-from .projects import is_project, load_project
+from .projects import check_package, is_project, load_project
 from .targets import call_factory, find_target
 from .words import describe, object_name
 
@@ -47,13 +47,19 @@ def load(
     asgi2 or django, for which the target names a project; a package with wsgi.py and asgi.py is one by itself.
 
     Raises AppLoadError; where the application's own code raised, that is its cause, and `show_traceback` is set. Raises
-    ConfigError when `app_dir` is no directory, or `interface` is given for several applications.
+    ConfigError when `app_dir` is no directory, `interface` is given for several applications, or the target is half a
+    project.
     """
     if isinstance(target, str):
         extend_path(app_dir, pythonpath)
         if interface == "django" or (interface == "auto" and not factory and is_project(target.strip())):
             return load_project(target.strip())
-        found, name = find_target(target.strip())
+        try:
+            found, name = find_target(target.strip())
+        except AppLoadError as error:
+            if error.__cause__ is None:
+                check_package(target.strip())
+            raise
     else:
         if interface == "django":
             raise ConfigError("--interface django takes the name of a project's package, as in mysite, not an object")
@@ -87,6 +93,8 @@ def load_mounts(
             app = load(
                 mount.app, factory=mount.factory, app_dir=app_dir, interface=mount.interface, pythonpath=pythonpath
             )
+        except ConfigError as error:
+            raise ConfigError(f"mount {mount.path}: {error}") from None
         except AppLoadError as error:
             code = EXIT_USAGE if error.__cause__ is None else error.exit_code
             raise AppLoadError(

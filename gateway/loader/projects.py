@@ -29,7 +29,7 @@ def entry_points(target: str) -> tuple[str, str]:
     for name in ENTRY_POINTS:
         if not has_module(package, name):
             other = ENTRY_POINTS[name == "wsgi"]
-            hint = f", or say --interface {other}" if has_module(package, other) else ""
+            hint = f", or serve {package}.{other} alone" if has_module(package, other) else ""
             raise ConfigError(
                 f"--interface django: the project {package} has no {name}.py; "
                 f"add the one that `django-admin startproject` writes{hint}"
@@ -45,6 +45,20 @@ def is_project(target: object) -> bool:
         and all(has_module(target, name) for name in ENTRY_POINTS)
         and not any(hasattr(sys.modules.get(target), name) for name in DEFAULT_ATTRIBUTES)
     )
+
+
+def check_package(target: str) -> None:
+    """Raise ConfigError where `target`, which is no application, names a package with an entry point of a project."""
+    if MODULE.fullmatch(target) is None:
+        return
+    points = [name for name in ENTRY_POINTS if has_module(target, name)]
+    if len(points) == 1:
+        raise ConfigError(
+            f"the package {target} has {points[0]}.py, and of the two entry points of a Django project not the other;"
+            f" add that, or write {target}.{points[0]} to serve the one"
+        )
+    if points:
+        raise ConfigError(f"{target} names both entry points of a Django project; write {target}.wsgi or {target}.asgi")
 
 
 def load_project(target: str) -> LoadedProject:

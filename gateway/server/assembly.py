@@ -32,17 +32,26 @@ def load_app(app: Any, config: Config) -> loader.Loaded:
     settings = config.application
     if app is None:
         app = settings.app
+    loaded: loader.Loaded
     if app is None and settings.mount:
-        return loader.load_mounts(settings.mount, app_dir=settings.app_dir, pythonpath=settings.pythonpath)
-    if app is None:
+        loaded = loader.load_mounts(settings.mount, app_dir=settings.app_dir, pythonpath=settings.pythonpath)
+    elif app is None:
         raise ConfigError("no application given; say which, as in: Server('app:app')")
-    return loader.load(
-        app,
-        factory=settings.factory,
-        app_dir=settings.app_dir,
-        interface=settings.interface,
-        pythonpath=settings.pythonpath,
-    )
+    else:
+        loaded = loader.load(
+            app,
+            factory=settings.factory,
+            app_dir=settings.app_dir,
+            interface=settings.interface,
+            pythonpath=settings.pythonpath,
+        )
+    if settings.django_wsgi or settings.django_asgi:
+        if not any(isinstance(place, loader.LoadedProject) for _, place in places(loaded)):
+            raise ConfigError(
+                f"{'--django-wsgi' if settings.django_wsgi else '--django-asgi'}: chooses between the entry points of a"
+                " Django project, and none is served by both; name the project's package, as in mysite"
+            )
+    return loaded
 
 
 def places(loaded: loader.Loaded) -> Sequence[tuple[Mount | None, loader.LoadedApp | loader.LoadedProject]]:
@@ -57,7 +66,7 @@ def choose_backend(config: Config, loaded: loader.Loaded, loggers: log.Loggers) 
     if "asgi" in interfaces:
         modules.append("asgi.cycle")
         if config.websocket.enabled:
-            modules.append("websocket.connection")
+            modules.append("websocket.upgrade")
     if "wsgi" in interfaces:
         modules += ["wsgi.task", "wsgi.errors", "wsgi.executor"]
         if config.wsgi.threads:
@@ -109,8 +118,9 @@ def make_pool(
     loop: asyncio.AbstractEventLoop,
     logger: logging.Logger,
     worn: Callable[[str], object] | None = None,
+    part_time: bool = False,
 ) -> ThreadPool | NoThreads:
-    """The threads for a WSGI application, not started. `worn`: see `ThreadPool`."""
+    """The threads for a WSGI application, not started. `worn` and `part_time`: see `ThreadPool`."""
     settings = config.wsgi
     if not settings.threads:
         return NoThreads(backend, log=logger)
@@ -120,6 +130,7 @@ def make_pool(
         settings.threads,
         settings.limit_thread_queue,
         switch_interval=settings.thread_switch_interval,
+        part_time=part_time,
         worn=worn,
         log=logger,
     )
@@ -183,7 +194,7 @@ def make_upgrade(backend: Backend, config: Config, service: Any) -> Any:
     if settings.ws_per_message_deflate:
         make = backend.module("websocket.deflate").DeflateSettings
         deflate = make(memory=settings.ws_deflate_memory, min_size=settings.ws_deflate_min_size)
-    return backend.module("websocket.connection").WebSocketUpgrade(service, deflate)
+    return backend.module("websocket.upgrade").WebSocketUpgrade(service, deflate)
 
 
 def make_poller(

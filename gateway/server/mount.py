@@ -33,8 +33,11 @@ class Applications:
         self.log = log
         self.places = places(loaded)
         interfaces = {app.interface for app in loaded.applications}
-        projects = [index for index, (_, app) in enumerate(self.places) if isinstance(app, LoadedProject)]
-        self.splits = {index: make_split(config) for index in projects}
+        self.splits = {
+            index: make_split(config, app.asgi)
+            for index, (_, app) in enumerate(self.places)
+            if isinstance(app, LoadedProject)
+        }
         """What decides for a Django project, by its place's number."""
         self.has_asgi = "asgi" in interfaces
         self.has_wsgi = "wsgi" in interfaces
@@ -173,9 +176,9 @@ def asgi_side(loaded: LoadedApp | LoadedProject) -> LoadedApp | None:
     return loaded if loaded.interface == "asgi" else None
 
 
-def make_split(config: Config) -> Split:
+def make_split(config: Config, asgi: LoadedApp) -> Split:
     """What decides which entry point of a Django project runs a request. Raises AppLoadError."""
-    split = Split(wsgi=config.application.django_wsgi, asgi=config.application.django_asgi)
+    split = Split(wsgi=config.application.django_wsgi, asgi=config.application.django_asgi, entry=asgi.app)
     observe(split)
     return split
 

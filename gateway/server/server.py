@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -92,9 +93,9 @@ class Server:
     `options` are those of `Config`, on top of `config`. `sockets` are listened at too, or instead of the default
     address where no other is given; they stay the caller's to close. `listeners` are those of a supervisor, in place
     of any other, and `share` which part of their connections is this server's; it says itself what there is to say at
-    the start. `handle_signals`: TERM and INT stop gracefully, a
-    second INT at once. `recycle` is called with the reason why this process should be replaced, and sees to it;
-    `accepting` when connections are accepted, before the first one is.
+    the start. `handle_signals`: TERM and INT stop gracefully, a second INT at once. `recycle` is called with the reason
+    why this process should be replaced, and sees to it; `accepting` when connections are accepted, before the first one
+    is; `served` when there have been `last_request` requests, 0 for never.
     `loggers` is what `gateway.log.configure` gives; without it, the logger "gateway.error" is used as the program has
     set it up. `backend` is one of `gateway.backend`. `hook_worker` is what hooks know this process as. `tls` stands in
     for what the options would make.
@@ -117,6 +118,8 @@ class Server:
         recycle: Callable[[str], object] | None = None,
         accepting: Callable[[], object] | None = None,
         hook_worker: HookWorker | None = None,
+        last_request: int = 0,
+        served: Callable[[], object] | None = None,
         tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
@@ -152,6 +155,8 @@ class Server:
         self._watchdog = watchdog
         self._recycle = recycle
         self._accepting = accepting
+        self._last_request = last_request
+        self._served = served
         self._watch: LoopWatch | None = None
         self._heartbeat: Any = None
         self._inflight: InFlight | None = None
@@ -339,7 +344,7 @@ class Server:
         if applications.has_asgi:
             await self._start_applications()
         if applications.has_wsgi:
-            self.pool = make_pool(self.backend, config, loop, self.log, self._worn)
+            self.pool = make_pool(self.backend, config, loop, self.log, self._worn, applications.has_asgi)
             self.pool.start()
         applications.start(self.backend, loop, self.pool, self.hooks)
         self._access_log = AccessLog(self.backend, config.log, self.loggers, loop)
@@ -350,6 +355,10 @@ class Server:
             self.backend, config, applications.handler, applications.table, self.log, access_log
         )
         self.hook_worker.requests = lambda: self.service.total_requests
+        if self._last_request and self._served is not None:
+            # Not from within a connection that is reading.
+            self.service.reached = functools.partial(loop.call_soon, self._served)
+            self.service.last_request = self._last_request
         if applications.has_asgi:
             self.service.upgrade = make_upgrade(self.backend, config, self.service)
         self.poller = make_poller(self.backend, config, loop, self.service, self.log)
@@ -451,7 +460,7 @@ class Server:
             self._watch.turned(now)
         self.service.refresh(now, time.time())
         if self.pool is not None:
-            self.pool.drain()
+            self.pool.tick()
         if self.acceptor is not None:
             self.acceptor.tick(now)
         if self._inflight is not None:

@@ -46,9 +46,10 @@ class ThreadPool:
 
     `executor` is what a handler submits tasks to. `loop` is where they make their steps; `log` gets what a task
     raises although it must not. `switch_interval`: seconds after which a thread lets others have the interpreter,
-    while the pool is there and for all of the process; 0 leaves it as it is. `worn` is called once, on the loop, with
-    the reason why the process should be replaced: too many threads are lost. Raises ValueError for less than one
-    thread.
+    while the pool is there and for all of the process; 0 leaves it as it is. `part_time`: only while the pool has work,
+    since there are other applications in the process, whose threads would pay for it. `worn` is called once, on the
+    loop, with the reason why the process should be replaced: too many threads are lost. Raises ValueError for less than
+    one thread.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ThreadPool:
         limit: int = 0,
         *,
         switch_interval: float = 0.0,
+        part_time: bool = False,
         worn: Callable[[str], object] | None = None,
         log: Logger,
     ) -> None:
@@ -75,6 +77,9 @@ class ThreadPool:
         self._running = 0
         self._switch_interval = switch_interval
         self._switched_from = 0.0
+        self._switched = False
+        self._part_time = part_time
+        self._submitted = 0
         self._stopping = False
         self._stopped = asyncio.Event()
         # Not the context of whoever posts, which is some request's.
@@ -86,6 +91,7 @@ class ThreadPool:
         if self._switch_interval:
             self._switched_from = sys.getswitchinterval()
             sys.setswitchinterval(self._switch_interval)
+            self._switched = True
         for number in range(self.size):
             self._threads.append(self._thread(number))
             self._threads[number].start()
@@ -96,6 +102,17 @@ class ThreadPool:
     def drain(self) -> None:
         """On the loop: make the steps that tasks have asked for."""
         self.executor.drain()
+
+    def tick(self) -> None:
+        """On the loop, now and then: what can wait."""
+        self.drain()
+        if self._part_time and self._switched_from and not self._stopping:
+            submitted = self.executor.submitted
+            works = submitted != self._submitted or self.busy > 0
+            self._submitted = submitted
+            if works != self._switched:
+                self._switched = works
+                sys.setswitchinterval(self._switch_interval if works else self._switched_from)
 
     def _wake(self) -> None:
         try:
@@ -121,6 +138,12 @@ class ThreadPool:
         """The number of each thread that runs a task, and the task."""
         numbered = ((number, self._task_of(number)) for number in range(self.size))
         return [(number, task) for number, task in numbered if task is not None]
+
+    def current(self) -> Any:
+        """The task that the calling thread runs, or None."""
+        ident = threading.get_ident()
+        numbers = (number for number in range(self.size) if self._threads[number].ident == ident)
+        return next((self._task_of(number) for number in numbers), None)
 
     def _task_of(self, number: int) -> Any:
         task = self._work.running(number)
@@ -220,9 +243,16 @@ class NoThreads:
     def drain(self) -> None:
         """Nothing is ever left to do."""
 
+    def tick(self) -> None:
+        """Nothing can wait."""
+
     def running(self) -> list[tuple[int, Any]]:
         """There is no thread that could run anything."""
         return []
+
+    def current(self) -> Any:
+        """None."""
+        return None
 
     def number_of(self, task: Any) -> int | None:
         """None."""

@@ -92,15 +92,11 @@ def let_go(master: Master, generation: Generation | None = None) -> None:
     """In a new process: close what is the master's, but for the sockets of `generation`."""
     master.signals.leave()
     master.selector.close()
-    if master.health is not None:
-        master.health.leave()
-    if master.control is not None:
-        master.control.leave()
+    for part in master.parts:
+        part.leave()
     if master.detached is not None:
         master.detached.leave()
     master.succession.leave()
-    if master.development is not None:
-        master.development.leave()
     for child in master.children.values():
         child.leave()
     for other in master.generations.growing:

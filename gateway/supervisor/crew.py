@@ -85,7 +85,7 @@ class Crew:
             self.log.info("Replacing worker (pid:%d): it is stopping by itself", child.pid)
             child.outgoing = True
             return
-        verdict = child.lifetime.judge(child.pid, self.master.board.requests(child.row), now)
+        verdict = child.lifetime.judge(child.pid, now)
         if verdict is None:
             return
         if verdict.action == "kill":
@@ -109,6 +109,11 @@ class Crew:
                     self._booted(child, text)
                 case {"failed": dict(failure)}:
                     child.failure = failure
+                case {"served": int(requests)} if child.serving:
+                    self.log.info(
+                        "Replacing worker (pid:%d): it has had %d requests (--max-requests)", child.pid, requests
+                    )
+                    child.outgoing = True
                 case {"recycle": str(reason)}:
                     self.log.warning("Replacing worker (pid:%d): %s", child.pid, reason)
                     child.outgoing = True

@@ -210,17 +210,18 @@ class Master:
             child.signal(signal.SIGKILL)
         for generation in self.generations.growing:
             generation.sockets.close()
-        if self.health is not None:
-            self.health.close()
-        if self.development is not None:
-            self.development.close()
-        if self.control is not None:
-            self.control.close()
+        for part in self.parts:
+            part.close()
         if self.pid_file is not None:
             self.pid_file.remove()
         tell(self.log, self.config.hooks, "on_exit", self.arbiter)
         self.selector.close()
         self.signals.close()
+
+    @property
+    def parts(self) -> list[Health | Control | Development]:
+        """What listens or watches in it, as far as it was asked for. A worker leaves these, the master closes them."""
+        return [part for part in (self.health, self.control, self.development) if part is not None]
 
     def state(self) -> State:
         """How the server is, for whoever asks from outside."""

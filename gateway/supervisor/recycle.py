@@ -1,5 +1,6 @@
 """When a worker has served for long enough: after so many requests, so much time, or with so much memory.
 
+The requests it counts itself, and says so with the last one; the others are looked at from outside.
 It is replaced before it leaves. Only one beyond the hard limit of memory is killed, and then replaced.
 """
 
@@ -25,22 +26,17 @@ class Verdict(NamedTuple):
 
 
 class Lifetime:
-    """The limits of one worker. Times are of `time.monotonic`."""
+    """The other limits of one worker. Times are of `time.monotonic`."""
 
     def __init__(self, settings: ProcessSettings, now: float) -> None:
-        self.requests = settings.max_requests
-        if self.requests:
-            self.requests += random.randint(0, settings.max_requests_jitter)
         self.age = settings.max_worker_age * (1 + random.random() * AGE_JITTER)
         self.soft = settings.max_worker_memory
         self.hard = settings.max_worker_memory_hard
         self._since = now
         self._look = now + MEMORY_INTERVAL
 
-    def judge(self, pid: int, requests: int, now: float) -> Verdict | None:
-        """Whether the worker `pid`, which has had so many requests, has to go; None: not yet."""
-        if self.requests and requests >= self.requests:
-            return Verdict("replace", f"it has had {requests} requests (--max-requests)")
+    def judge(self, pid: int, now: float) -> Verdict | None:
+        """Whether the worker `pid` has to go; None: not yet."""
         if self.age and now - self._since >= self.age:
             return Verdict("replace", f"it is {now - self._since:.0f} s old (--max-worker-age)")
         if (self.soft or self.hard) and now >= self._look:
@@ -52,6 +48,12 @@ class Lifetime:
             if self.soft and size >= self.soft:
                 return Verdict("replace", f"it has {shown} of its own (--max-worker-memory)")
         return None
+
+
+def last_request(settings: ProcessSettings) -> int:
+    """How many requests a worker may have; 0: any number."""
+    most = settings.max_requests
+    return most + random.randint(0, settings.max_requests_jitter) if most else 0
 
 
 def private_memory(pid: int) -> int:

@@ -35,6 +35,7 @@ from .daemon import silence
 from .failure import Failure, FailurePage
 from .hooks import Arbiter, call
 from .modules import LoadedFiles, files_in, forget
+from .recycle import last_request
 from .signals import ignore
 
 LOOK = 1.0
@@ -120,6 +121,7 @@ class Worker:
                 forget(Selection.of(self.config.development))
                 self.loaded = LoadedFiles()
             factory = loop_factory(self.config.asgi.loop)
+            limit = last_request(self.config.processes)
             self.server = Server(
                 self.app,
                 self.config,
@@ -129,6 +131,8 @@ class Worker:
                 loggers=self.loggers,
                 watchdog=watchdog,
                 recycle=lambda reason: self.channel.send(recycle=reason),
+                last_request=limit,
+                served=lambda: self.channel.send(served=limit),
                 accepting=self._tell_ready,
                 hook_worker=self.hook_worker,
             )

@@ -11,9 +11,13 @@ Everything here happens on the server's loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
+import threading
+import weakref
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from ..config.settings import Config
@@ -29,6 +33,10 @@ CLIENT = ("127.0.0.1", 123)
 """The client's address, where the test does not say."""
 
 
+MOST = 100
+"""Exceptions that are kept."""
+
+
 class MemoryConnection(asyncio.Transport):
     """One connection: the server's transport, and the client's end of it.
 
@@ -36,10 +44,18 @@ class MemoryConnection(asyncio.Transport):
     left: the server is not asked to wait for it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, acceptor: Acceptor, client: Any, server: Any) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, acceptor: Acceptor, client: Any, server: Any, failures: Failures
+    ) -> None:
         super().__init__()
+        self.failures: deque[BaseException] = deque(maxlen=MOST)
+        """The exceptions of the application that were logged while it answered here, oldest first."""
+        self._collected = failures
         self._loop = loop
         self._protocol: Any = Protocol(acceptor, client, server)
+        # The latest exchange, and who answers it: either may let go of the other before an exception is logged.
+        self._stream: Any = None
+        self._responder: Any = None
         # To the server: what has not been delivered.
         self._input: deque[bytes] = deque()
         self._input_size = 0
@@ -55,6 +71,16 @@ class MemoryConnection(asyncio.Transport):
         self._reset = False
         self._waiters: list[asyncio.Future[None]] = []
         self._protocol.connection_made(self)
+        failures.connections.add(self)
+
+    def answers(self, stream: Any, responder: Any) -> bool:
+        """Whether that exchange, or what answers one, is the latest here; from any thread."""
+        current = getattr(self._protocol.connection, "stream", None)
+        if stream is not None and (stream is self._stream or stream is current):
+            return True
+        return responder is not None and (
+            responder is self._responder or responder is getattr(current, "responder", None)
+        )
 
     # The client's end
 
@@ -88,7 +114,8 @@ class MemoryConnection(asyncio.Transport):
         self._output_size -= len(data)
         if self._writing_paused and self._output_size <= self._high // 4:
             self._writing_paused = False
-            self._protocol.resume_writing()
+            with self._collected.belong_to(self):
+                self._protocol.resume_writing()
         return data
 
     def hang_up(self) -> None:
@@ -124,14 +151,19 @@ class MemoryConnection(asyncio.Transport):
                 self._input.appendleft(data[BUFFER:])
                 data = data[:BUFFER]
             self._input_size -= len(data)
-            self._protocol.data_received(data)
+            with self._collected.belong_to(self):
+                self._protocol.data_received(data)
+            stream = getattr(self._protocol.connection, "stream", None)
+            if stream is not None:
+                self._stream, self._responder = stream, getattr(stream, "responder", None)
             self._changed()
             if self._input:
                 self._deliver_soon()
 
     def _lose(self, error: Exception | None) -> None:
         self._changed()
-        self._protocol.connection_lost(error)
+        with self._collected.belong_to(self):
+            self._protocol.connection_lost(error)
 
     # What the server's protocol asks of a transport
 
@@ -215,20 +247,22 @@ class MemoryConnection(asyncio.Transport):
 class MemoryServer(Server):
     """A Server that listens nowhere. `options` are those of `Config`.
 
-    `failures`: the exceptions of the application that were logged, oldest first.
+    `failures`: the exceptions of the application that were logged, and whose connection can't be told, oldest first.
     """
 
     def __init__(self, app: Any, **options: Any) -> None:
         # Transports of our own are no sockets; and what is asked of the system is asked by the real server.
         config = Config(**({"io": "asyncio", "sendfile": False} | options))
         loggers = program_loggers(config.log)
-        self.failures: deque[BaseException] = deque(maxlen=100)
+        self._collected = Failures()
+        self.failures = self._collected.unclaimed
         # One of its own: other servers' failures are not this one's.
         logger = logging.Logger(ERROR_LOGGER)  # noqa: LOG001
         # For whatever the test has set up: pytest's caplog, for one.
         logger.parent = loggers.error
-        logger.addHandler(_Failures(self.failures))
+        logger.addHandler(self._collected)
         super().__init__(app, config, loggers=Loggers(logger, loggers.access, None, loggers.access_file))
+        self._collected.server = self
         # No addresses to be opened, and none to be told.
         self.supervised = True
 
@@ -240,16 +274,48 @@ class MemoryServer(Server):
             # Its connections are the other's.
             acceptor = copy.copy(acceptor)
             acceptor.scheme = scheme
-        return MemoryConnection(acceptor.loop, acceptor, client, server)
+        return MemoryConnection(acceptor.loop, acceptor, client, server, self._collected)
 
 
-class _Failures(logging.Handler):
-    """Keeps the exceptions that are logged."""
+class Failures(logging.Handler):
+    """Keeps the exceptions that are logged, each with the connection whose request has raised it.
 
-    def __init__(self, failures: deque[BaseException]) -> None:
+    That is the one that the loop is busy with, or the one of the running task, or of the thread that logs.
+    """
+
+    def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.failures = failures
+        self.unclaimed: deque[BaseException] = deque(maxlen=MOST)
+        self.connections: weakref.WeakSet[MemoryConnection] = weakref.WeakSet()
+        self.server: MemoryServer | None = None
+        # Set and looked at on the loop, the thread of which is known by then.
+        self._busy_with: MemoryConnection | None = None
+        self._thread = 0
+
+    @contextlib.contextmanager
+    def belong_to(self, connection: MemoryConnection) -> Iterator[None]:
+        """What is logged here belongs to `connection`; on the loop."""
+        previous, self._busy_with = self._busy_with, connection
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._busy_with = previous
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Called with each line of the log."""
         if record.exc_info and record.exc_info[1] is not None:
-            self.failures.append(record.exc_info[1])
+            connection = self._connection()
+            (self.unclaimed if connection is None else connection.failures).append(record.exc_info[1])
+
+    def _connection(self) -> MemoryConnection | None:
+        stream = responder = None
+        if threading.get_ident() == self._thread:
+            if self._busy_with is not None:
+                return self._busy_with
+            task = asyncio.current_task()
+            stream = getattr(None if task is None else task.get_coro(), "stream", None)
+        elif self.server is not None and self.server.pool is not None:
+            responder = self.server.pool.current()
+            stream = getattr(responder, "stream", None)
+        return next((each for each in tuple(self.connections) if each.answers(stream, responder)), None)

@@ -22,21 +22,24 @@ def gateway_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., Run
     """A function that starts a server and returns it when it listens; all of them are stopped after the test.
 
     `gateway_server("module:app", threads=4)` starts `python -m gateway` in a process of its own, on a free port of
-    127.0.0.1; `gateway_server(app)` serves an object from a thread of this process. Options are those of
-    `gateway.Config`, by keyword; for a process there are `env`, `cwd` and `start_timeout` (seconds), too. What comes
-    back has `url`, `host`, `port`, `process`, `logs` and `stop()`.
+    127.0.0.1; `gateway_server(app)` serves an object from a thread of this process. So it is with
+    `mount=["/legacy=legacy.wsgi:app"]` and `mounts=[Mount("/legacy", app)]` in place of an application. Options are
+    those of `gateway.Config`, by keyword; for a process there are `env`, `cwd` and `start_timeout` (seconds), too. What
+    comes back has `url`, `host`, `port`, `process`, `logs` and `stop()`.
 
     The log of the servers is shown when the test fails.
     """
     started: list[tuple[str, RunningServer]] = []
     request.node.stash[_SERVERS] = started
 
-    def start(app: Any, **options: Any) -> RunningServer:
+    def start(app: Any = None, **options: Any) -> RunningServer:
         from .process import ServerProcess, ServerThread
 
-        make: Any = ServerProcess if isinstance(app, str) else ServerThread
+        what = app if app is not None else options.get("mounts", options.get("mount"))
+        targets = what if isinstance(what, (list, tuple)) and what else [what]
+        make: Any = ServerProcess if all(isinstance(target, str) for target in targets) else ServerThread
         server: RunningServer = make(app, **options)
-        started.append((app if isinstance(app, str) else repr(app), server))
+        started.append((what if isinstance(what, str) else repr(what), server))
         return server
 
     yield start

@@ -50,7 +50,8 @@ class RunningServer:
     @property
     def url(self) -> str:
         """For example "http://127.0.0.1:43210"."""
-        return f"{self.scheme}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
     @property
     def logs(self) -> str:
@@ -71,7 +72,7 @@ class RunningServer:
 
 
 class ServerProcess(RunningServer):
-    """`python -m gateway TARGET` in a process of its own.
+    """`python -m gateway TARGET` in a process of its own; without a target, what the option `mount` says.
 
     `options` are those of `gateway.Config`, by keyword; `env` is added to the environment, less what configures
     gateway there. It listens at 127.0.0.1, at a port that the system chooses, unless `bind`, `host` or `port` say
@@ -81,7 +82,7 @@ class ServerProcess(RunningServer):
 
     def __init__(
         self,
-        target: str,
+        target: str | None = None,
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
@@ -91,7 +92,7 @@ class ServerProcess(RunningServer):
         super().__init__()
         if not {"bind", "host", "port", "uds", "fd"} & set(options):
             options["bind"] = "127.0.0.1:0"
-        self.command = [sys.executable, "-m", "gateway", target, *arguments(options)]
+        self.command = [sys.executable, "-m", "gateway", *([target] if target else []), *arguments(options)]
         self._lines: collections.deque[str] = collections.deque(maxlen=LINES)
         self._news = threading.Condition()
         self._ended = False
@@ -164,7 +165,7 @@ class ServerProcess(RunningServer):
                     self._lines.append(line)
                     found = _LISTENING.search(line)
                     if found is not None and not self.port:
-                        self.scheme, self.host, self.port = found[1], found[2], int(found[3])
+                        self.scheme, self.host, self.port = found[1], found[2].strip("[]"), int(found[3])
                     self._news.notify_all()
         with self._news:
             self._ended = True
@@ -184,12 +185,14 @@ class ServerProcess(RunningServer):
 
 
 class ServerThread(RunningServer):
-    """An application object, on a loop of its own in a thread of this process. `options` are those of `Config`.
+    """An application, or the option `mounts`, on a loop of its own in a thread of this process.
+
+    `options` are those of `Config`.
 
     Raises ConfigError and AppLoadError.
     """
 
-    def __init__(self, app: Any, **options: Any) -> None:
+    def __init__(self, app: Any = None, **options: Any) -> None:
         from ..server.server import Server
 
         super().__init__()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import ssl
 import threading
 import time
@@ -34,7 +35,7 @@ class _Application:
 
     def __init__(
         self,
-        app: Any,
+        app: Any = None,
         *,
         interface: str = "auto",
         raise_app_exceptions: bool = True,
@@ -52,21 +53,48 @@ class _Application:
     def _make_server(self) -> MemoryServer:
         return MemoryServer(self.app, **self.options)
 
-    def _begin(self) -> None:
+    def _begin(self) -> _Request:
         # What was raised after a response that nobody was waiting for any more.
         if self.server is not None and not self._running:
             self.server.failures.clear()
         self._running += 1
+        request = _Request()
+        _REQUEST.set(request)
+        return request
 
-    def _raise_failure(self) -> None:
-        """Raise what the application has raised, if the test wants it."""
-        if self.raise_app_exceptions and self.server is not None and self.server.failures:
+    def _raise_failure(self, request: _Request) -> None:
+        """Raise what the application has raised for `request`, if the test wants it."""
+        if not self.raise_app_exceptions:
+            return
+        made = None if request.end is None else request.end.made
+        if made is not None and made.failures:
+            raise made.failures.popleft()
+        if self.server is not None and self.server.failures:
             raise self.server.failures.popleft()
+
+
+class _Request:
+    """A request on its way. `end` is the client's end of the connection that it is on, once it is on one."""
+
+    def __init__(self) -> None:
+        self.end: _End | None = None
+
+    def use(self, end: _End) -> None:
+        """It is on this one."""
+        if end is not self.end:
+            self.end = end
+            if end.made is not None:
+                # What was raised after the response before.
+                end.made.failures.clear()
+
+
+_REQUEST: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("request", default=None)
+"""That of the running thread or task: between a transport and its connections stands httpcore."""
 
 
 class Transport(_Application, httpx.BaseTransport):
     """For `httpx.Client(transport=Transport(app))`: `app` is a WSGI or ASGI application, a target "module:app", or
-    `gateway.Mounts`.
+    `gateway.Mounts`; or None, and `mounts` are among the options.
 
     `interface` is as on the command line, and further keywords are the options of `gateway.Config`: `threads`,
     `root_path`, `lifespan`, limits and timeouts. `client` is the address that the application sees, None for a Unix
@@ -76,7 +104,7 @@ class Transport(_Application, httpx.BaseTransport):
     Raises ConfigError and AppLoadError when it is entered, or with the first request.
     """
 
-    def __init__(self, app: Any, **options: Any) -> None:
+    def __init__(self, app: Any = None, **options: Any) -> None:
         super().__init__(app, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -145,21 +173,24 @@ class Transport(_Application, httpx.BaseTransport):
         """What httpx calls."""
         pool = self._start()
         assert isinstance(request.stream, httpx.SyncByteStream)
-        self._begin()
+        current = self._begin()
         try:
             with _errors():
                 answer = pool.handle_request(_core_request(request))
-            self._raise_failure()
+            self._raise_failure(current)
         except BaseException as error:
             self._running -= 1
             if isinstance(error, httpx.TransportError):
-                self._raise_failure()
+                self._raise_failure(current)
             raise
+        finally:
+            # What reads the content may be on its way with another request by then.
+            _REQUEST.set(None)
         assert isinstance(answer.stream, Iterable)
         return httpx.Response(
             status_code=answer.status,
             headers=answer.headers,
-            stream=_Stream(self, answer.stream),
+            stream=_Stream(self, current, answer.stream),
             extensions=answer.extensions,
         )
 
@@ -170,7 +201,7 @@ class AsyncTransport(_Application, httpx.AsyncBaseTransport):
     Everything runs in the loop of the test, threads of WSGI applications aside.
     """
 
-    def __init__(self, app: Any, **options: Any) -> None:
+    def __init__(self, app: Any = None, **options: Any) -> None:
         super().__init__(app, **options)
         self._starting: asyncio.Lock | None = None
         self._pool: httpcore.AsyncConnectionPool | None = None
@@ -215,20 +246,23 @@ class AsyncTransport(_Application, httpx.AsyncBaseTransport):
         """What httpx calls."""
         pool = await self._start()
         assert isinstance(request.stream, httpx.AsyncByteStream)
-        self._begin()
+        current = self._begin()
         try:
             with _errors():
                 answer = await pool.handle_async_request(_core_request(request))
-            self._raise_failure()
+            self._raise_failure(current)
         except BaseException as error:
             self._running -= 1
             if isinstance(error, httpx.TransportError):
-                self._raise_failure()
+                self._raise_failure(current)
             raise
+        finally:
+            # What reads the content may be on its way with another request by then.
+            _REQUEST.set(None)
         return httpx.Response(
             status_code=answer.status,
             headers=answer.headers,
-            stream=_AsyncStream(self, answer.stream),
+            stream=_AsyncStream(self, current, answer.stream),
             extensions=answer.extensions,
         )
 
@@ -266,8 +300,9 @@ def _errors() -> Iterator[None]:
 class _Stream(httpx.SyncByteStream):
     """The content of a response."""
 
-    def __init__(self, transport: Transport, stream: Any) -> None:
+    def __init__(self, transport: Transport, request: _Request, stream: Any) -> None:
         self._transport = transport
+        self._request = request
         self._stream = stream
         self._open = True
 
@@ -276,7 +311,7 @@ class _Stream(httpx.SyncByteStream):
             with _errors():
                 yield from self._stream
         except httpx.TransportError:
-            self._transport._raise_failure()  # noqa: SLF001
+            self._transport._raise_failure(self._request)  # noqa: SLF001
             raise
 
     def close(self) -> None:
@@ -290,8 +325,9 @@ class _Stream(httpx.SyncByteStream):
 class _AsyncStream(httpx.AsyncByteStream):
     """The content of a response."""
 
-    def __init__(self, transport: AsyncTransport, stream: Any) -> None:
+    def __init__(self, transport: AsyncTransport, request: _Request, stream: Any) -> None:
         self._transport = transport
+        self._request = request
         self._stream = stream
         self._open = True
 
@@ -301,7 +337,7 @@ class _AsyncStream(httpx.AsyncByteStream):
                 async for part in self._stream:
                     yield part
         except httpx.TransportError:
-            self._transport._raise_failure()  # noqa: SLF001
+            self._transport._raise_failure(self._request)  # noqa: SLF001
             raise
 
     async def aclose(self) -> None:
@@ -320,6 +356,12 @@ class _End:
         self.address = (host, port)
         self.scheme = "http"
         self.made: MemoryConnection | None = None
+
+    def used(self) -> None:
+        """By the request that is running here."""
+        request = _REQUEST.get()
+        if request is not None:
+            request.use(self)
 
     def connection(self) -> MemoryConnection:
         """On the server's loop."""
@@ -354,6 +396,17 @@ class _End:
         return None
 
 
+@contextlib.contextmanager
+def _told_as(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+    """What httpcore's users know for a wait that took too long, and for a connection that broke."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise late(str(error)) from error
+    except OSError as error:
+        raise broken(str(error)) from error
+
+
 class _SyncEnd(httpcore.NetworkStream):
     def __init__(self, end: _End) -> None:
         self._end = end
@@ -361,20 +414,18 @@ class _SyncEnd(httpcore.NetworkStream):
     def _call(self, coroutine: Any, timeout: float | None, late: type[Exception], broken: type[Exception]) -> Any:
         transport = self._end.transport
         assert isinstance(transport, Transport)
-        try:
+        with _told_as(late, broken):
             return transport._call(coroutine, timeout)  # noqa: SLF001
-        except TimeoutError as error:
-            raise late(str(error)) from error
-        except OSError as error:
-            raise broken(str(error)) from error
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At most `max_bytes`."""
+        self._end.used()
         data: bytes = self._call(self._end.receive(max_bytes), timeout, httpcore.ReadTimeout, httpcore.ReadError)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """All of `buffer`."""
+        self._end.used()
         self._call(self._end.send(buffer), timeout, httpcore.WriteTimeout, httpcore.WriteError)
 
     def close(self) -> None:
@@ -400,20 +451,18 @@ class _AsyncEnd(httpcore.AsyncNetworkStream):
     async def _call(
         self, made: Awaitable[T], timeout: float | None, late: type[Exception], broken: type[Exception]
     ) -> T:
-        try:
+        with _told_as(late, broken):
             async with asyncio.timeout(timeout):
                 return await made
-        except TimeoutError as error:
-            raise late(str(error)) from error
-        except OSError as error:
-            raise broken(str(error)) from error
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At most `max_bytes`."""
+        self._end.used()
         return await self._call(self._end.receive(max_bytes), timeout, httpcore.ReadTimeout, httpcore.ReadError)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """All of `buffer`."""
+        self._end.used()
         await self._call(self._end.send(buffer), timeout, httpcore.WriteTimeout, httpcore.WriteError)
 
     async def aclose(self) -> None:

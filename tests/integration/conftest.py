@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .harness import APPS, Server, environment
+from .load import Load
 
 PROBES = {"asgi": "asgi_apps:probe", "wsgi": "wsgi_probe:probe"}
 """The two applications that answer the same targets (tests/apps/asgi_apps.py says which)."""
@@ -38,6 +40,20 @@ def wsgi() -> Iterator[Server]:
 def ws() -> Iterator[Server]:
     with Server("ws_apps:probe") as server:
         yield server
+
+
+@pytest.fixture
+def load_of() -> Iterator[Callable[..., Load]]:
+    """Puts a server under a `Load` of these options, until the test is over."""
+    made: list[Load] = []
+
+    def make(server: Server, **options: Any) -> Load:
+        made.append(Load(server.port, **options))
+        return made[-1].__enter__()
+
+    yield make
+    for load in made:
+        load.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="module")

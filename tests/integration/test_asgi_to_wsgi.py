@@ -52,6 +52,10 @@ async def asgi(scope, receive, send):
         for number in range(3):
             await send({"type": "http.response.body", "body": b"%d " % number, "more_body": True})
             await asyncio.sleep(0.01)
+    if path == "/file":
+        assert "http.response.pathsend" in scope["extensions"]
+        await send({"type": "http.response.pathsend", "path": os.path.abspath(os.__file__)})
+        return
     if path == "/endless":
         try:
             while True:
@@ -76,6 +80,7 @@ def check(url: str, *, same_process: bool = False) -> None:
         assert (pid == str(os.getpid())) == same_process
         assert client.post("/", content=b"x" * 1_000_000).text.startswith("1000000 ")
         assert client.get("/stream").text.startswith("0 1 2 0 ")
+        assert client.get("/file").content == Path(os.__file__).read_bytes()
         answer = client.head("/")
         assert (answer.status_code, answer.content) == (200, b"")
         assert client.post("/early", content=b"x" * 10).text.startswith("0 ")

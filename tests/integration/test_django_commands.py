@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from .harness import WAIT, Program, free_port
+from .wsclient import WebSocket
 
 pytest.importorskip("django")
 
@@ -236,14 +237,7 @@ def test_runserver_websocket(manage: Any, project: Path) -> None:
     )
     server = manage("runserver", "0", "--noreload")
     host, _, port = server.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), WAIT) as client:
-        client.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        received = b""
-        while b"\x81\x02hi" not in received:
-            data = client.recv(1000)
-            assert data, received
-            received += data
+    with WebSocket((host, int(port))) as client:
+        client.open("/ws")
+        assert client.message() == "hi"
     assert server.get("/async").text == "one ASGIRequest"

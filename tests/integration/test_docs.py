@@ -259,6 +259,20 @@ def test_options_named_in_the_text_exist(page: str) -> None:
         assert flag in known, flag
 
 
+def test_the_tables_have_all_of_the_others_options() -> None:
+    from gateway.config.gunicorn import HOOKS, SETTINGS
+    from gateway.config.uvicorn import KEYWORDS
+
+    page = (DOCS / "from-gunicorn.md").read_text("utf-8")
+    named = set(re.findall(r"`(\w+)", " ".join(re.findall(r"^\| [^|]* \|.*", page, re.MULTILINE))))
+    assert set(SETTINGS) | set(HOOKS) <= named
+    page = (DOCS / "from-uvicorn.md").read_text("utf-8")
+    named = {flag.replace("-", "_") for flag in re.findall(r"`--([a-z0-9-]+)", page)}
+    # On its command line these have other names, or none.
+    others = {"headers", "reload_dirs", "reload_includes", "reload_excludes", "timeout_notify", "callback_notify"}
+    assert set(KEYWORDS) - others - {"ssl_context_factory"} <= named
+
+
 def test_container_command_and_probes(stage: Stage) -> None:
     """The command of the image and that of the deployment serve, where the probes ask."""
     yaml = pytest.importorskip("yaml")

@@ -1,12 +1,13 @@
 """How long a stop takes at most, whatever stands in its way: the grace period, and a few seconds.
 
-The applications here never end what they do. Where nothing but the grace period counted, they would outlive it by far:
-what is asserted leaves a busy machine several times what is needed.
+The applications here never end what they do. What is asserted leaves a busy machine several times what is needed; how
+long each part may take is told by tests/unit/test_supervisor.py.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ pytestmark = [
 TIME = 60.0
 """Seconds that booting may take on a machine that is busy with other things."""
 
-MOST = 12.0
+MOST = 15.0
 """Seconds from TERM to the end, with a grace period of one second."""
 
 APP = """\
@@ -95,7 +96,8 @@ def test_a_worker_that_is_stopped(folder: Path, kept: tuple[str, ...]) -> None:
         assert server.get("/").status == 200
         os.kill(server.worker_pid, signal.SIGSTOP)
         assert stop_time(server) < MOST
-        assert "did not stop in time" in server.log
+        silent = re.search(r"did not stop in time, and has run no Python code for ([\d.]+) s", server.log)
+        assert silent is not None and float(silent[1]) < 7, server.log
 
 
 @pytest.mark.parametrize("path", ["/block", "/hold", "/thread", "/stubborn"])

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-from .harness import WAIT, Program
+from .harness import WAIT, Client, Program, request
+from .wsclient import WebSocket
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gunicorn") is None or sys.platform == "win32", reason="gunicorn is not installed"
@@ -132,17 +133,9 @@ def test_wsgi(gunicorn: Any) -> None:
 def test_asgi(gunicorn: Any) -> None:
     server = gunicorn("application:asgi").ready()
     assert "one asgi" in server.get().text
-    with socket.create_connection(("127.0.0.1", server.port), WAIT) as client:
-        client.sendall(
-            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        received = b""
-        while b"\x81\x02hi" not in received:
-            data = client.recv(1000)
-            assert data, received
-            received += data
-        assert received.startswith(b"HTTP/1.1 101 ")
+    with WebSocket(("127.0.0.1", server.port)) as client:
+        client.open("/")
+        assert client.message() == "hi"
     assert server.end() == 0
     assert "lifespan ended" in server.log
 
@@ -274,6 +267,20 @@ def test_max_requests(gunicorn: Any) -> None:
         time.sleep(0.05)
     server.wait_for("Autorestarting worker after current request.")
     assert len(pids) > 1
+
+
+@pytest.mark.parametrize("target", ["application:wsgi", "application:asgi"])
+def test_max_requests_is_no_fewer_and_hardly_more(gunicorn: Any, target: str) -> None:
+    server = gunicorn(target, "--max-requests", "5", "--workers", "1", "--keep-alive", "60").ready()
+    answers = 0
+    with Client(("127.0.0.1", server.port)) as client:
+        closing = False
+        while not closing:
+            client.send(request("GET", "/"))
+            closing = "close" in client.response().connection
+            answers += 1
+    # One that was on its way before the last answer said so.
+    assert 5 <= answers <= 7
 
 
 def test_timeout(gunicorn: Any) -> None:

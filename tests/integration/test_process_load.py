@@ -11,13 +11,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .harness import Server
 from .load import Load
 from .test_processes import TIME, gone, reloaded, sockets, start, until, workers, write_app
 
@@ -36,19 +35,6 @@ COMPUTES = "import time\nbegin = time.process_time()\nwhile time.process_time() 
 def folder(tmp_path: Path) -> Path:
     write_app(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def load_of() -> Iterator[Callable[..., Load]]:
-    made: list[Load] = []
-
-    def make(server: Server, **options: Any) -> Load:
-        made.append(Load(server.port, **options))
-        return made[-1].__enter__()
-
-    yield make
-    for load in made:
-        load.__exit__(None, None, None)
 
 
 @pytest.mark.bars

@@ -30,7 +30,6 @@ TIME = 30.0
 """Seconds that booting may take on a machine that is busy with other things."""
 
 APP = """\
-import os
 {before}
 
 async def app(scope, receive, send):
@@ -41,7 +40,7 @@ async def app(scope, receive, send):
             if message["type"] == "lifespan.shutdown":
                 return
 {within}
-    body = b"{name} %d" % os.getpid()
+    body = {answer}
     await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}})
     await send({{"type": "http.response.body", "body": body}})
 """
@@ -50,7 +49,9 @@ async def app(scope, receive, send):
 def write_app(folder: Path, name: str = "one", before: str = "", within: str = "") -> None:
     """A module `served` whose application answers its name and process; with code `before` it, and `within`."""
     new = folder / "new"
-    new.write_text(APP.format(name=name, before=before, within=textwrap.indent(within, "    ")))
+    answer = f'b"{name} %d" % os.getpid()'
+    before = f"import os\n{before}"
+    new.write_text(APP.format(answer=answer, before=before, within=textwrap.indent(within, "    ")))
     new.rename(folder / "served.py")
 
 
@@ -381,6 +382,17 @@ def test_workers_are_replaced_after_a_while(folder: Path, options: list[str], re
         assert server.terminate(TIME) == 0
 
 
+def test_the_last_request_has_a_worker_replaced(folder: Path) -> None:
+    """Not a look at it later: whoever is in full swing would have thousands by then."""
+    with start(folder, "--max-requests=5", workers=1) as server, server.connect() as client:
+        for _ in range(20):
+            client.send(request("GET", "/"))
+            if "close" in client.response().connection:
+                break
+        server.wait_for_line(r"Replacing worker .*: it has had 5 requests \(--max-requests\)")
+        assert server.terminate(TIME) == 0
+
+
 # Signals
 
 
@@ -589,19 +601,6 @@ def test_reload_moves_to_other_addresses(folder: Path) -> None:
 
 
 # Under load: nothing fails
-
-
-@pytest.fixture
-def load_of() -> Iterator[Callable[..., Load]]:
-    made: list[Load] = []
-
-    def make(server: Server, **options: Any) -> Load:
-        made.append(Load(server.port, **options))
-        return made[-1].__enter__()
-
-    yield make
-    for load in made:
-        load.__exit__(None, None, None)
 
 
 def test_broken_and_mended_code_under_load(folder: Path, load_of: Callable[..., Load]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,48 @@ def test_thread(run: object) -> None:
             assert server.process is None
             with urllib.request.urlopen(server.url, timeout=30) as answer:
                 assert answer.read() == b"an object"
+        """
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_mounts(run: object) -> None:
+    """By target in a process, as objects in a thread."""
+    result = run(  # type: ignore[operator]
+        """
+        import os, urllib.request
+        import gateway
+        from serving import app
+
+        def read(server):
+            with urllib.request.urlopen(server.url + "/in", timeout=30) as answer:
+                pid, _, root = answer.read().decode().split()
+            return int(pid) == os.getpid(), root
+
+        def test_it(gateway_server):
+            assert read(gateway_server(mount=["/in=serving:app", "/=serving:app"])) == (False, "/in")
+            assert read(gateway_server(mount="/in=serving:app")) == (False, "/in")
+            assert read(gateway_server(mounts=[gateway.Mount("/in", app)])) == (True, "/in")
+            assert read(gateway_server([gateway.Mount("/in", app)])) == (True, "/in")
+        """
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_ipv6(run: object) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    result = run(  # type: ignore[operator]
+        """
+        import urllib.request
+        from serving import app
+
+        def test_it(gateway_server):
+            for server in gateway_server(app, bind="[::1]:0"), gateway_server("serving:app", bind="[::1]:0"):
+                assert (server.host, server.url) == ("::1", f"http://[::1]:{server.port}")
+                urllib.request.urlopen(server.url, timeout=30).close()
         """
     )
     result.assert_outcomes(passed=1)

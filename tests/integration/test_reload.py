@@ -19,7 +19,7 @@ import pytest
 from .chromium import Browser
 from .harness import WAIT, Client, Server, ServerFailed, children, environment, free_port, request, run_gateway
 from .load import Load
-from .test_processes import gone
+from .test_processes import APP, gone
 from .wsclient import SERVICE_RESTART, connect
 
 pytestmark = [
@@ -28,22 +28,6 @@ pytestmark = [
 ]
 
 HTML = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
-
-APP = """\
-{before}
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({{"type": message["type"] + ".complete"}})
-            if message["type"] == "lifespan.shutdown":
-                return
-{within}
-    body = {answer}
-    await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}})
-    await send({{"type": "http.response.body", "body": body}})
-"""
 
 ENDLESS = """\
     if scope["path"] == "/stream":

@@ -8,16 +8,15 @@ same applications with the same scopes and hand them the same events, and end wi
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import sys
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.backend import CORE, SPEEDUPS, Backend
+from gateway.backend import Backend
 from tests.fakes import Wire, quiet
+from tests.parity.campaigns import command, search
 
 BIG = b"0123456789abcdef" * 5000
 
@@ -678,33 +677,11 @@ async def compare(one: Backend, other: Backend, case: Scenario) -> str | None:
 
 def campaign(one: Backend, other: Backend, seed: int, count: int, seconds: float = 1e9) -> tuple[int, list[str]]:
     """Compare on `count` scenarios, or for `seconds`. How many were tried, and what differed."""
-
-    async def main() -> tuple[int, list[str]]:
-        found: list[str] = []
-        deadline = time.monotonic() + seconds
-        tried = 0
-        while tried < count and time.monotonic() < deadline and len(found) < 10:
-            case = scenario(random.Random(f"{seed}:{tried}"))
-            text = await compare(one, other, case)
-            if text is not None:
-                found.append(f"seed {seed}:{tried}\n  {text}")
-            tried += 1
-        return tried, found
-
-    return asyncio.run(main())
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    options = parser.parse_args()
-    tried, found = campaign(Backend(CORE), Backend(SPEEDUPS), options.seed, sys.maxsize, options.seconds)
-    for text in found:
-        print(text)
-    print(f"seed {options.seed}: {tried} connections compared, {len(found)} differ")
-    return 1 if found else 0
+    with asyncio.Runner() as runner:
+        return search(
+            lambda case: runner.run(compare(one, other, scenario(random.Random(case)))), seed, count, seconds
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, campaign, "connections"))

@@ -9,18 +9,16 @@ take and give bytes without delay, so that nothing depends on time.
 
 from __future__ import annotations
 
-import argparse
 import random
 import socket
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
-from gateway.backend import CORE, SPEEDUPS
 from tests.fakes import quiet
+from tests.parity.campaigns import command, search
 
 DATA = random.Random(3).randbytes(1 << 20)
 FILE_SIZE = 600_000
@@ -282,33 +280,13 @@ def difference(first: list[Any], second: list[Any]) -> str | None:
 
 def campaign(one: Any, other: Any, seed: int, count: int, seconds: float = 1e9) -> tuple[int, list[str]]:
     """Compare two builds on `count` scripts, or for `seconds`. How many were tried, and what differed."""
-    found: list[str] = []
-    deadline = time.monotonic() + seconds
-    tried = 0
     with tempfile.TemporaryFile() as file:
         file.write(DATA[:FILE_SIZE])
         file.flush()
-        while tried < count and time.monotonic() < deadline and len(found) < 10:
-            text = difference(*(Play(build, f"{seed}:{tried}", file).seen for build in (one, other)))
-            if text is not None:
-                found.append(f"seed {seed}:{tried}\n  {text}")
-            tried += 1
-    return tried, found
-
-
-def main() -> int:
-    from gateway.backend import Backend
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    options = parser.parse_args()
-    tried, found = campaign(Backend(CORE), Backend(SPEEDUPS), options.seed, sys.maxsize, options.seconds)
-    for text in found:
-        print(text)
-    print(f"seed {options.seed}: {tried} scripts compared, {len(found)} differ")
-    return 1 if found else 0
+        return search(
+            lambda case: difference(*(Play(build, case, file).seen for build in (one, other))), seed, count, seconds
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, campaign, "scripts"))

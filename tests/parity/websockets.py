@@ -9,19 +9,18 @@ whole frames; and in the end nothing is counted as open.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import random
 import sys
-import time
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.backend import CORE, SPEEDUPS, Backend
+from gateway.backend import Backend
 from gateway.errors import ClientDisconnected
 from tests.fakes import Wire, websocket_wire
+from tests.parity.campaigns import command, search
 from tests.parity.connections import Step, difference, mutate
 
 REQUEST = (
@@ -655,32 +654,11 @@ def campaign(
     one: Backend, other: Backend, seed: int, count: int, seconds: float = 1e9, findings: int = 10
 ) -> tuple[int, list[str]]:
     """Compare on `count` scenarios, or for `seconds`, up to so many findings. How many were tried, and the findings."""
-
-    async def main() -> tuple[int, list[str]]:
-        found: list[str] = []
-        deadline = time.monotonic() + seconds
-        tried = 0
-        while tried < count and time.monotonic() < deadline and len(found) < findings:
-            text = await compare(one, other, scenario(random.Random(f"{seed}:{tried}")))
-            if text is not None:
-                found.append(f"seed {seed}:{tried}\n  {text}")
-            tried += 1
-        return tried, found
-
-    return asyncio.run(main())
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    options = parser.parse_args()
-    tried, found = campaign(Backend(CORE), Backend(SPEEDUPS), options.seed, sys.maxsize, options.seconds)
-    for text in found:
-        print(text)
-    print(f"seed {options.seed}: {tried} connections compared, {len(found)} with findings")
-    return 1 if found else 0
+    with asyncio.Runner() as runner:
+        return search(
+            lambda case: runner.run(compare(one, other, scenario(random.Random(case)))), seed, count, seconds, findings
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, campaign, "connections"))

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
+from wsgiref.util import FileWrapper
 
 import pytest
 
@@ -94,6 +96,64 @@ def test_small_response_is_one_part_with_its_length() -> None:
     assert (answer.body, answer.header("content-length")) == (b"", ["3"])
     answer = Answer(ASGIToWSGI(sends(start_message(304), body_message())), environ())
     assert (answer.body, answer.header("content-length")) == (b"", [])
+
+
+def path_message(path: Path) -> dict[str, Any]:
+    return {"type": "http.response.pathsend", "path": str(path)}
+
+
+def test_a_file_is_the_servers_to_send(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    wrapped: list[Any] = []
+
+    def wrapper(file: Any, size: int) -> FileWrapper:
+        wrapped.append(file)
+        return FileWrapper(file, size)
+
+    request = {"wsgi.file_wrapper": wrapper}
+    assert environ_scope(environ(**request), None)["extensions"] == {"http.response.pathsend": {}}
+    app = ASGIToWSGI(sends(start_message(), path_message(tmp_path / "file")), lifespan="off")
+    answer = Answer(app, environ(**request))
+    assert answer.raised is None
+    assert (answer.status, answer.body, answer.header("content-length")) == ("200 OK", b"content", ["7"])
+    (file,) = wrapped
+    assert file.name == str(tmp_path / "file") and file.closed
+    answer = Answer(app, environ("HEAD", **request))
+    assert (answer.body, answer.header("content-length"), len(wrapped)) == (b"", ["7"], 1)
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError("the server has no time")
+
+    before = set(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else None
+    with pytest.raises(OSError, match="no time"):
+        app(environ(**request), refuse)
+    assert before is None or set(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize(
+    ("more", "messages", "error"),
+    [
+        ({}, [start_message()], "Unexpected ASGI message type 'http.response.pathsend'"),
+        ({"wsgi.file_wrapper": FileWrapper}, [], "Expected ASGI message 'http.response.start'"),
+        (
+            {"wsgi.file_wrapper": FileWrapper},
+            [start_message(200, (b"content-length", b"8"))],
+            "shorter than its Content-Length",
+        ),
+        ({"wsgi.file_wrapper": FileWrapper}, [start_message(), body_message(b"", True)], "after a part"),
+    ],
+)
+def test_a_file_where_none_can_be_sent(tmp_path: Path, more: Any, messages: list[Any], error: str) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    app = ASGIToWSGI(sends(*messages, path_message(tmp_path / "file")), lifespan="off")
+    answer = Answer(app, environ(**more))
+    assert isinstance(answer.raised, LocalProtocolError) and error in str(answer.raised)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    app = ASGIToWSGI(sends(start_message(), path_message(tmp_path / "none")), lifespan="off")
+    answer = Answer(app, environ(**{"wsgi.file_wrapper": FileWrapper}))
+    assert isinstance(answer.raised, FileNotFoundError)
 
 
 def test_head_can_be_sent_before_content() -> None:

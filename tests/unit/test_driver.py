@@ -20,23 +20,6 @@ NOT_CALLED = object()
 
 
 @pytest.fixture
-def driver(build: Any) -> types.ModuleType:
-    return build.module("kernels.driver")
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    if request.param == "asyncio":
-        return asyncio.new_event_loop
-    return pytest.importorskip("uvloop").new_event_loop  # type: ignore[no-any-return]
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "eager"])
-def eager(request: pytest.FixtureRequest) -> bool:
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture
 def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Callable[..., Any]:
     """Run a coroutine in a fresh loop. Anything reported to the loop's exception handler fails the test."""
 

@@ -19,23 +19,6 @@ VARIABLE: contextvars.ContextVar[int] = contextvars.ContextVar("VARIABLE", defau
 
 
 @pytest.fixture
-def driver(build: Any) -> types.ModuleType:
-    return build.module("kernels.driver")
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    if request.param == "asyncio":
-        return asyncio.new_event_loop
-    return pytest.importorskip("uvloop").new_event_loop  # type: ignore[no-any-return]
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "eager"])
-def eager(request: pytest.FixtureRequest) -> bool:
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture
 def mailbox(driver: types.ModuleType) -> Any:
     """A Driver that hands out what is `put` into it."""
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from gateway import Config, Mount, loader
 from gateway.backend import Backend
 from gateway.errors import AppLoadError, ClientDisconnected, ConfigError
 from gateway.hybrid import AsynchronousContent, Split, SynchronousSide, observe
 from gateway.hybrid.routes import is_asynchronous, literal
 from gateway.hybrid.split import PATHS, resolve
 from gateway.loader.projects import entry_points, is_project
+from gateway.server.assembly import load_app
 
 django = pytest.importorskip("django")
 
@@ -226,6 +228,45 @@ def test_the_path_is_what_django_gets_to_see(asynchronous: Asks) -> None:
     assert not asynchronous(decide, b"/\xff%ff")
 
 
+def test_a_router_before_django_gets_all_requests(asynchronous: Asks) -> None:
+    """It may have other applications for paths that Django knows nothing of, or the same ones."""
+    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+    from django.core.asgi import get_asgi_application
+
+    async def router(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+    def entries(application: Any) -> tuple[Any, ...]:
+        """Itself, and as runserver has it."""
+        with override_settings(STATIC_URL="/static/"):
+            return application, ASGIStaticFilesHandler(application)
+
+    for entry in entries(router):
+        decide = split(entry=entry)
+        assert all(asynchronous(decide, path) for path in (b"/sync", b"/async", b"/nowhere"))
+        assert decide.description.endswith("router stands there in front of Django")
+        decide = split(entry=entry, wsgi=("/class",))
+        assert asynchronous(decide, b"/sync") and asynchronous(decide, b"/nowhere")
+        assert not asynchronous(decide, b"/class/sync")
+        assert decide.description.startswith("all requests but for --django-wsgi run behind ASGI, since ")
+    for entry in entries(get_asgi_application()):
+        decide = split(entry=entry)
+        assert not asynchronous(decide, b"/sync") and asynchronous(decide, b"/async")
+
+
+def test_a_router_of_channels(asynchronous: Asks) -> None:
+    routing = pytest.importorskip("channels.routing")
+    from django.core.asgi import get_asgi_application
+
+    django = get_asgi_application()
+    for protocols, expected in (
+        ({"http": django, "websocket": django}, False),
+        ({"websocket": django}, False),
+        ({"http": routing.URLRouter([path("", django)])}, True),
+    ):
+        assert asynchronous(split(entry=routing.ProtocolTypeRouter(protocols)), b"/sync") == expected
+
+
 def test_overrides_longest_first_on_segment_borders(asynchronous: Asks) -> None:
     decide = split(asgi=("/sync", "/below/item/3"), wsgi=("/below", "/class/"))
     assert asynchronous(decide, b"/sync")
@@ -408,7 +449,7 @@ def test_entry_points(projects: None, target: str, expected: tuple[str, str]) ->
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("hybrid_half", "the project hybrid_half has no asgi.py; .*, or say --interface wsgi$"),
+        ("hybrid_half", "the project hybrid_half has no asgi.py; .*, or serve hybrid_half.wsgi alone$"),
         ("hybrid_none", "the project hybrid_none has no wsgi.py; .* writes$"),
         ("hybrid_absent", "the project hybrid_absent has no wsgi.py"),
         ("not a name", "names no project"),
@@ -417,6 +458,30 @@ def test_entry_points(projects: None, target: str, expected: tuple[str, str]) ->
 def test_a_project_without_an_entry_point(projects: None, target: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         entry_points(target)
+
+
+def test_half_a_project_is_no_target(projects: None) -> None:
+    """Whoever names a project's package means both of its entry points."""
+    with pytest.raises(ConfigError, match=r"^the package hybrid_half has wsgi\.py, and of the two entry points"):
+        loader.load("hybrid_half")
+    with pytest.raises(ConfigError, match=r"^mount /x: the package hybrid_half has wsgi\.py"):
+        loader.load_mounts([Mount("/x", "hybrid_half")])
+    with pytest.raises(ConfigError, match=r"write hybrid_both\.wsgi or hybrid_both\.asgi$"):
+        loader.load("hybrid_both", interface="wsgi")
+    with pytest.raises(AppLoadError, match=r"as in hybrid_none:attribute$"):
+        loader.load("hybrid_none")
+
+
+def test_overrides_without_a_project(projects: None) -> None:
+    for options in ({"django_wsgi": ["/x"]}, {"django_asgi": "/x"}, {"django_asgi": "/x", "interface": "asgi"}):
+        with pytest.raises(ConfigError, match="chooses between the entry points of a Django project, and none"):
+            load_app(None, Config(plain_asgi, **options))
+    with pytest.raises(ConfigError, match=r"django_wsgi, .*django_asgi: /x can't be both"):
+        Config("mysite", django_wsgi=["/x", "/y"], django_asgi="/x")
+
+
+async def plain_asgi(scope: Any, receive: Any, send: Any) -> None:
+    """An application that is no project."""
 
 
 def test_a_project_is_recognised(projects: None) -> None:

@@ -144,7 +144,7 @@ def test_config(given: dict[str, Any]) -> None:
 
 def test_config_refuses() -> None:
     mounts = [Mount("/a", asgi)]
-    assert "both say what to serve" in problem(Config, "m:app", mounts=mounts)
+    assert "the application and keyword mounts both say what to serve" in problem(Config, "m:app", mounts=mounts)
     assert "both hold mounts" in problem(Config, Mounts(mounts), mounts=mounts)
     assert problem(Config, mounts=[*mounts, Mount("/a/", wsgi)]) == "keyword mounts: /a is given twice"
     assert "each mount has its own" in problem(Config, mounts=mounts, interface="wsgi")

@@ -345,7 +345,7 @@ def test_websockets_go_to_those_that_take_them(build: Backend) -> None:
         for root in ("", "/app"):
             for target, status in (("/ws/chat", 101), ("/old/chat", 200), ("/other", 404)):
                 wire = wired(build, app, places, root_path=root)
-                upgrade = build.module("websocket.connection").WebSocketUpgrade
+                upgrade = build.module("websocket.upgrade").WebSocketUpgrade
                 wire.service.upgrade = upgrade(wire.service, None)
                 await wire.feed(get(target, fields=HANDSHAKE))
                 assert int(wire.transport.output.split()[1]) == status

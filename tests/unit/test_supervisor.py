@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +20,19 @@ if sys.platform == "win32":
 from gateway.config.addresses import Address
 from gateway.config.settings import Config
 from gateway.errors import ConfigError
+from gateway.server.hooks import HookWorker
+from gateway.server.server import exit_time
 from gateway.server.share import Silence
-from gateway.supervisor import backoff, channel, child, health, recycle
+from gateway.supervisor import backoff, channel, health, recycle
+from gateway.supervisor import child as child_module
 from gateway.supervisor.backoff import Backoff
 from gateway.supervisor.channel import Channel, cut
 from gateway.supervisor.child import Child
 from gateway.supervisor.death import describe
 from gateway.supervisor.health import State, answer
 from gateway.supervisor.pidfile import PidFile
-from gateway.supervisor.recycle import Lifetime, private_memory
+from gateway.supervisor.recycle import Lifetime, last_request, private_memory
+from gateway.supervisor.reload import Generation
 from gateway.supervisor.signals import SignalQueue
 from gateway.supervisor.sockets import Sockets
 from gateway.supervisor.systemd import listening_descriptors
@@ -143,7 +149,7 @@ def test_deaths_are_described(status: int, out_of_memory: bool, text: str) -> No
 def test_a_machine_that_stood_still_ends_nobody_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     signals: list[int] = []
-    monkeypatch.setattr(child.time, "monotonic", lambda: now)
+    monkeypatch.setattr(child_module.time, "monotonic", lambda: now)
     monkeypatch.setattr(os, "kill", lambda pid, number: signals.append(number))
     generation: Any = SimpleNamespace(config=Config("app:app", graceful_timeout=1, timeout_boot=10))
     log, lines = recording_logger()
@@ -181,21 +187,19 @@ def lifetime(now: float = 0.0, **options: object) -> Lifetime:
 
 
 def test_nothing_ends_a_worker_by_default() -> None:
-    assert lifetime().judge(os.getpid(), 10**9, 10.0**9) is None
+    assert lifetime().judge(os.getpid(), 10.0**9) is None
 
 
 def test_requests_and_their_jitter() -> None:
-    limits = {lifetime(max_requests=10, max_requests_jitter=2).requests for _ in range(200)}
-    assert limits == {10, 11, 12}
-    life = lifetime(max_requests=10)
-    assert life.judge(1, 9, 0.0) is None
-    assert life.judge(1, 10, 0.0) == ("replace", "it has had 10 requests (--max-requests)")
+    settings = Config("app:app", max_requests=10, max_requests_jitter=2).processes
+    assert {last_request(settings) for _ in range(200)} == {10, 11, 12}
+    assert last_request(Config("app:app").processes) == 0
 
 
 def test_age_has_some_play() -> None:
     life = lifetime(max_worker_age=100)
-    assert life.judge(1, 0, 99.9) is None
-    assert life.judge(1, 0, 110.1) is not None
+    assert life.judge(1, 99.9) is None
+    assert life.judge(1, 110.1) is not None
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux")
@@ -206,9 +210,92 @@ def test_memory_soft_and_hard(monkeypatch: pytest.MonkeyPatch) -> None:
     for size, action in ((99, None), (100, "replace"), (200, "kill")):
         monkeypatch.setattr(recycle, "private_memory", lambda pid, size=size: size)
         life._look = 0.0
-        verdict = life.judge(1, 0, 1.0)
+        verdict = life.judge(1, 1.0)
         assert (verdict and verdict.action) == action
-    assert life.judge(1, 0, 1.1) is None, "not so soon again"
+    assert life.judge(1, 1.1) is None, "not so soon again"
+
+
+# How long a worker may take to end
+
+
+class Clock:
+    """Children with a graceful_timeout, the time, and the signals that they were sent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.sent: list[tuple[float, int]] = []
+        self.channels: list[Channel] = []
+        monkeypatch.setattr(child_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(child_module.os, "kill", lambda pid, number: self.sent.append((self.now - 1000, number)))
+
+    def child(self, grace: float, *, booted: bool = True, **options: object) -> Child:
+        config = Config("app:app", graceful_timeout=grace, **options)
+        generation = Generation(config, Sockets(config.listen._replace(addresses=())))
+        log = logging.getLogger("test")
+        self.channels += (ends := Channel.pair())
+        child = Child(2**22, 0, generation, ends[0], HookWorker(config, log), log)
+        if booted:
+            child.booted()
+        return child
+
+    def run(self, child: Child, seconds: float, silence: float | None = 0.0, *, finished: bool = False) -> None:
+        """Let it have `silence`, of its interpreter and its process, for so long; a None grows with the time."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.25
+            quiet = self.now - 1000 if silence is None else silence
+            child.check_life(Silence(quiet, quiet, quiet), finished, self.now)
+            child.check(self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    made = Clock(monkeypatch)
+    yield made
+    for end in made.channels:
+        end.close()
+
+
+@pytest.mark.parametrize(("grace", "exits"), [(0, 2), (1, 2), (3, 3), (30, 5)])
+def test_the_time_to_end(clock: Clock, grace: float, exits: float) -> None:
+    assert exit_time(grace) == exits
+    for options, end in (({}, grace + 1 + exits + 2), ({"at_once": True}, exits + 2)):
+        child = clock.child(grace)
+        child.stop(signal.SIGTERM, **options)
+        assert child.deadline == clock.now + end
+    # One that boots, in C, hears of nothing.
+    child = clock.child(grace, booted=False)
+    child.stop(signal.SIGTERM, at_once=True)
+    assert child.deadline == clock.now + exits + 2
+
+
+def test_a_child_that_is_stopped_is_killed_once_its_time_is_over(clock: Clock) -> None:
+    child = clock.child(1)
+    child.stop(signal.SIGTERM)
+    clock.run(child, 10, None)
+    assert clock.sent == [(0.0, signal.SIGTERM), (2.0, signal.SIGKILL)]
+
+
+def test_a_child_that_works_on_is_made_to_say_at_what(clock: Clock) -> None:
+    child = clock.child(1)
+    child.stop(signal.SIGTERM)
+    clock.run(child, 10)
+    assert clock.sent == [(0.0, signal.SIGTERM), (6.0, signal.SIGABRT), (7.0, signal.SIGKILL)]
+
+
+def test_a_child_that_has_finished_has_its_lifespans_time(clock: Clock) -> None:
+    child = clock.child(1, lifespan_shutdown_timeout=10)
+    child.stop(signal.SIGTERM)
+    clock.run(child, 1)
+    clock.run(child, 30, finished=True)
+    assert clock.sent[1:] == [(1.25 + 10 + 2 + 2, signal.SIGABRT), (1.25 + 10 + 2 + 2 + 1, signal.SIGKILL)]
+
+
+def test_a_child_that_is_stopped_after_that_is_not_waited_for(clock: Clock) -> None:
+    child = clock.child(1, lifespan_shutdown_timeout=60)
+    child.stop(signal.SIGTERM)
+    clock.run(child, 30, None, finished=True)
+    assert clock.sent[1:] == [(4.0, signal.SIGABRT), (5.0, signal.SIGKILL)]
 
 
 # Health

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -88,6 +89,8 @@ def test_mounts() -> None:
         assert http.get("/new").text == "value"
         assert http.get("/elsewhere").status_code == 404
     assert app.record == ["startup", "shutdown"]
+    with httpx.Client(transport=Transport(mounts=list(mounts)), base_url=BASE, timeout=TIMEOUT) as http:
+        assert http.get("/old/path").text == "hello"
 
 
 def test_without_a_context() -> None:
@@ -443,3 +446,87 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     made = environment({"MORE": "1"})
     assert "GATEWAY_THREADS" not in made and "PORT" not in made
     assert (made["GATEWAY_NO_EXTENSIONS"], made["MORE"]) == ("1", "1")
+
+
+# Whose exception it is
+
+
+class Named(Exception):
+    """Says by which request it was raised."""
+
+
+class Naming:
+    """Applications whose requests raise: /begun in the middle of its response, once `let_go` is set."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path == "/begun":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"one", "more_body": True})
+            while not self.let_go.is_set():
+                await asyncio.sleep(0.01)
+        elif path.startswith("/wait"):
+            await asyncio.sleep(0.01)
+        raise Named(path)
+
+    def wsgi(self, environ: Any, start: Any) -> Iterator[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/begun":
+            start("200 OK", [])
+            yield b"one"
+            self.let_go.wait(TIMEOUT)
+        raise Named(path)
+
+
+def only(path: str) -> Any:
+    return pytest.raises(Named, match=rf"^{path}$")
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_each_request_has_its_own_exception(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = Naming()
+    with client(getattr(app, kind)) as http, http.stream("GET", "/begun") as begun:
+        app.let_go.set()
+        end = time.monotonic() + TIMEOUT
+        while not any(record.exc_info for record in caplog.records):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        # It has raised, and nobody has looked at it.
+        with only("/other"):
+            http.get("/other")
+        with only("/begun"):
+            begun.read()
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_each_request_has_its_own_exception_async(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        app = Naming()
+        transport = AsyncTransport(getattr(app, kind))
+        async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=TIMEOUT) as http:
+            async with http.stream("GET", "/begun") as begun:
+                app.let_go.set()
+                while not any(record.exc_info for record in caplog.records):
+                    await asyncio.sleep(0.01)
+                with only("/other"):
+                    await http.get("/other")
+                with only("/begun"):
+                    await begun.aread()
+
+    run(main)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("asgi", {}), ("wsgi", {}), ("wsgi", {"threads": 0})])
+def test_exceptions_of_many_at_once(kind: str, options: Any) -> None:
+    async def main() -> None:
+        transport = AsyncTransport(getattr(Naming(), kind), **options)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=TIMEOUT) as http:
+            paths = [f"/{kind}{number}" for kind in ("wait", "now") for number in range(10)]
+            results = await asyncio.gather(*(http.get(path) for path in paths), return_exceptions=True)
+            assert [(type(each), str(each)) for each in results] == [(Named, path) for path in paths]
+            assert transport.server is not None and not transport.server.failures
+
+    run(main)

@@ -293,6 +293,37 @@ def test_what_is_deferred_wakes_nobody_and_is_not_lost(build: Backend) -> None:
     run("asyncio", main)
 
 
+def test_the_switch_interval_beside_other_applications(build: Backend) -> None:
+    async def main() -> None:
+        before = sys.getswitchinterval()
+        pool = make_pool(build, 1, switch_interval=0.001, part_time=True)
+        pool.tick()
+        assert sys.getswitchinterval() == pytest.approx(before)
+        started, finish = threading.Event(), threading.Event()
+
+        def work(task: Any) -> None:
+            started.set()
+            finish.wait(WAIT)
+
+        assert pool.executor.submit(task_class(build)(work))
+        pool.tick()
+        assert sys.getswitchinterval() == pytest.approx(0.001), "it has come since the last time"
+        assert started.wait(WAIT)
+        pool.tick()
+        assert sys.getswitchinterval() == pytest.approx(0.001), "it runs"
+        finish.set()
+        await eventually(lambda: not pool.busy)
+        pool.tick()
+        assert sys.getswitchinterval() == pytest.approx(before)
+        assert pool.executor.submit(task_class(build)())
+        pool.tick()
+        assert await pool.stop(WAIT)
+        pool.tick()
+        assert sys.getswitchinterval() == pytest.approx(before)
+
+    run("asyncio", main)
+
+
 def test_the_switch_interval_is_the_pool_s_while_it_runs(build: Backend) -> None:
     async def main() -> None:
         before = sys.getswitchinterval()

@@ -19,6 +19,7 @@ from gateway.adapters.wsgi_to_asgi import THREADS
 from gateway.backend import Backend
 from gateway.errors import ClientDisconnected
 from tests.apps import wsgi_apps
+from tests.apps.adapter_cases import scope
 from tests.fakes import run
 
 TIMEOUT = 30.0
@@ -28,24 +29,6 @@ TIMEOUT = 30.0
 def _build(build: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs on both builds."""
     monkeypatch.setattr(backend, "current", build)
-
-
-def scope(method: str = "GET", path: str = "/path", *headers: tuple[bytes, bytes], **more: Any) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"example.org"), *headers],
-        "client": ("192.0.2.1", 40000),
-        "server": ("192.0.2.2", 80),
-        **more,
-    }
 
 
 class Server:

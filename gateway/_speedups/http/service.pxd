@@ -25,6 +25,8 @@ cdef class Service:
     cdef readonly long long second
     cdef public long long connections, requests, total_requests
     cdef public bint draining
+    cdef public long long last_request
+    cdef public object reached
 
     @cython.locals(second=cython.longlong)
     cpdef int refresh(self, double monotonic, double wall) except -1

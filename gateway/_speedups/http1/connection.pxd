@@ -2,11 +2,12 @@ from gateway._speedups.http.fields cimport check_request, head_error, response_b
 from gateway._speedups.http.framing cimport request_framing
 from gateway._speedups.http.limits cimport Limits, Timeouts
 from gateway._speedups.http.mounts cimport Mount
+from gateway._speedups.http.output cimport total
 from gateway._speedups.http.service cimport Service, peer_name
 from gateway._speedups.http.status cimport error_text, status_line
 from gateway._speedups.http.stream cimport HTTPStream, has_no_end
 from gateway._speedups.http1.content cimport RequestContent
-from gateway._speedups.http1.output cimport ResponseOutput, total
+from gateway._speedups.http1.output cimport ResponseOutput
 from gateway._speedups.http1.state cimport allowed
 from gateway._speedups.kernels.base cimport Clock, Connection, Responder, Stream, Transport, monotonic
 from gateway._speedups.kernels.buffer cimport InputBuffer

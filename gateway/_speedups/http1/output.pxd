@@ -1,9 +1,9 @@
 from gateway._speedups.http.fields cimport encode_fields
 from gateway._speedups.http.framing cimport response_framing
+from gateway._speedups.http.output cimport Output, total
 from gateway._speedups.http.service cimport Service
 from gateway._speedups.http.status cimport status_line
 from gateway._speedups.http.stream cimport HTTPStream
-from gateway._speedups.kernels.base cimport Transport
 from gateway._speedups.kernels.chunked cimport chunk_head, encode_chunk
 from gateway._speedups.kernels.fields cimport FieldBlock, encode_head
 from gateway._speedups.kernels.head cimport RequestHead
@@ -16,16 +16,14 @@ cdef bytes LAST_CHUNK
 cdef Py_ssize_t JOIN_SIZE
 
 
-cdef class ResponseOutput:
-    cdef Transport transport
+cdef class ResponseOutput(Output):
     cdef readonly int framing
     cdef public bint file_active
-    cdef readonly bint pending, closes
+    cdef readonly bint closes
     cdef bint joined
     cdef list left
     cdef Py_ssize_t left_from
-    cdef long long written, acked, file_size
-    cdef double deadline
+    cdef long long file_size
 
     @cython.locals(text=bytes)
     cdef bint begin(self, HTTPStream stream, Service service, bytes data, bint complete, long long file_size,
@@ -40,7 +38,6 @@ cdef class ResponseOutput:
                       bint close)
     @cython.locals(text=bytes)
     cdef int content(self, bytes data, bint last) except -1
-    @cython.locals(parts=list)
     cdef int frame(self, bytes before, bytes data, bint last) except -1
     cdef list parts(self, bytes before, bytes data, bint last)
     @cython.locals(parts=list)
@@ -48,12 +45,6 @@ cdef class ResponseOutput:
     cdef int end(self, FieldBlock trailers) except -1
     cdef int file(self, int descriptor, long long offset, long long count) except -1
     cdef int file_sent(self, bint last) except -1
-    cdef int write(self, bytes data) except -1
     cdef bint waiting(self) except -1
-    @cython.locals(left=cython.longlong, acked=cython.longlong)
     cdef bint stalled(self, double now, double timeout) except -1
     cdef int stop(self, HTTPStream stream) except -1
-
-
-@cython.locals(size="Py_ssize_t", part=bytes)
-cpdef Py_ssize_t total(list parts) except -1

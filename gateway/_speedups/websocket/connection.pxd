@@ -1,51 +1,25 @@
 from gateway._speedups.http.fields cimport encode_fields
 from gateway._speedups.http.limits cimport Limits, Timeouts
 from gateway._speedups.http.service cimport Service, peer_name
-from gateway._speedups.http.status cimport error_text
 from gateway._speedups.http.stream cimport HTTPStream
 from gateway._speedups.http.websocket cimport WebSocketStream
-from gateway._speedups.kernels.base cimport Clock, Connection, Handler, Stream, Transport, Upgrade, monotonic
+from gateway._speedups.kernels.base cimport Clock, Connection, Stream, Transport, monotonic
 from gateway._speedups.kernels.fields cimport FieldBlock
-from gateway._speedups.kernels.masking cimport (
-    FrameHead,
-    TextCheck,
-    encode_frame,
-    encode_text,
-    frame_head,
-    take_payload,
-    take_text,
-)
-from gateway._speedups.websocket.deflate cimport Deflate, DeflateSettings, negotiate
+from gateway._speedups.kernels.masking cimport FrameHead, encode_frame, encode_text, frame_head, take_payload
+from gateway._speedups.websocket.deflate cimport Deflate
 from gateway._speedups.websocket.frames cimport check_control, check_frame, close_payload, read_close
-from gateway._speedups.websocket.handshake cimport (
-    Handshake,
-    agreed_fields,
-    check_accept_fields,
-    check_handshake,
-    is_websocket,
-    switching_fields,
-)
+from gateway._speedups.websocket.handshake cimport Handshake, agreed_fields, check_accept_fields, switching_fields
+from gateway._speedups.websocket.message cimport IncomingMessage
+from gateway._speedups.websocket.output cimport FrameOutput
 
 cimport cython
 
-cdef int ABNORMAL_CLOSURE, DROP_SWITCHING, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
-cdef int BINARY, CLOSE, CONTINUATION, DONE, PING, PONG, RSV1, TEXT
+cdef int ABNORMAL_CLOSURE, DROP_SWITCHING, INTERNAL_ERROR, SERVICE_RESTART
+cdef int BINARY, CLOSE, DONE, PING, PONG, TEXT
 cdef int OPENING, OPEN, CLOSING, LINGER, CLOSED
-cdef Py_ssize_t JOIN_SIZE, CORK_SIZE, SMALL_PIECE
+cdef Py_ssize_t JOIN_SIZE
 cdef int BURST
 cdef double RESTART_SPREAD
-
-
-cdef class WebSocketUpgrade(Upgrade):
-    cdef Service service
-    cdef DeflateSettings deflate
-
-    @cython.locals(exchange=HTTPStream)
-    cpdef bint wanted(self, Stream stream) except -1
-    @cython.locals(exchange=HTTPStream, handshake=Handshake, deflate=Deflate, extension=bytes,
-                   connection=WebSocketConnection, handler=Handler)
-    cpdef int open(self, Stream stream) except -1
-    cdef int refuse(self, HTTPStream exchange, int status, str message, tuple fields) except -1
 
 
 cdef class WebSocketConnection(Connection):
@@ -63,21 +37,18 @@ cdef class WebSocketConnection(Connection):
     cdef readonly double started
 
     cdef FrameHead head
-    cdef bint in_payload, compressed
-    cdef long long taken, raw_size, message_size, fragments
-    cdef int message_opcode
-    cdef list parts
-    cdef TextCheck check
+    cdef bint in_payload
+    cdef long long taken
+    cdef IncomingMessage message
 
     cdef bint running, scheduled, braked, reading_paused, peer_eof, heard
     cdef long long linger_left
 
-    cdef bint corked, writing_paused
-    cdef list held
-    cdef Py_ssize_t held_size
+    cdef FrameOutput output
+    cdef bint writing_paused
     cdef bytes pong
-    cdef long long written, acked, ping_number
-    cdef double stall_at, deadline, ping_at, ping_sent, pong_deadline, close_at
+    cdef long long ping_number
+    cdef double deadline, ping_at, ping_sent, pong_deadline, close_at
 
     @cython.locals(handshake=Handshake, block=FieldBlock, lines=bytes, exchange=HTTPStream)
     cpdef int accept_websocket(self, Stream stream, object subprotocol, object fields) except -1
@@ -104,31 +75,21 @@ cdef class WebSocketConnection(Connection):
     @cython.locals(limit=cython.longlong)
     cdef bint full(self) except -1
     cdef int brake(self) except -1
-    @cython.locals(head=FrameHead, left=cython.longlong, available=Py_ssize_t, size=Py_ssize_t, piece=bytes)
+    @cython.locals(head=FrameHead, message=IncomingMessage, left=cython.longlong, available=Py_ssize_t, size=Py_ssize_t,
+                   piece=bytes, complete=object)
     cdef bint read_frame(self) except -1
-    @cython.locals(head=FrameHead, limits=Limits, limit=cython.longlong)
-    cdef int begin_frame(self) except -1
-    @cython.locals(text=str)
-    cdef bint whole_message(self, Py_ssize_t size) except -1
-    @cython.locals(limit=cython.longlong, parts=list, whole=bytes)
-    cdef int add_piece(self, bytes piece, bint last) except -1
     cdef int deliver(self, object message) except -1
     @cython.locals(code=int, reason=str)
     cdef int control(self, int opcode, bytes payload) except -1
     cpdef int messages_taken(self, Stream stream) except -1
 
-    @cython.locals(text=bint, compress=bint, opcode=int, data=bytes, head=bytes)
+    @cython.locals(text=bint, compress=bint, opcode=int, data=bytes)
     cpdef int send_message(self, Stream stream, object message) except -1
     @cython.locals(payload=bytes)
     cpdef int close_websocket(self, Stream stream, int code, str reason) except -1
     cdef int send_close(self, bytes payload) except -1
     cdef int end(self, int code, str reason) except -1
     cdef int fail(self, int code, str reason) except -1
-    cdef int write(self, bytes frame) except -1
-    @cython.locals(held=list, frames=bytes)
-    cdef int flush(self) except -1
-    @cython.locals(left=cython.longlong, acked=cython.longlong)
-    cdef bint stalled(self, double now) except -1
     cdef int ping(self, double now) except -1
     cdef bytes ping_payload(self)
     cdef int miss_pong(self, double now) except -1

@@ -9,6 +9,7 @@ cdef class ThreadExecutor(Executor):
     cdef object wake
     cdef Mailbox posted
     cdef public bint woken
+    cdef public long long submitted
 
     cpdef bint submit(self, Task task) except -1
     cpdef int withdraw(self, Task task) except -1

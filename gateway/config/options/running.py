@@ -22,7 +22,8 @@ OPTIONS = table(
         values.DURATION,
         0.0005,
         "after which a WSGI thread that computes lets others have the interpreter; 0 leaves Python's own setting, 5 "
-        "ms, with which fast requests beside computing ones wait longer",
+        "ms, with which fast requests beside computing ones wait longer. Beside ASGI applications only while WSGI "
+        "requests run",
     ),
     Option(
         "worker_class",

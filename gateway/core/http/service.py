@@ -27,7 +27,7 @@ class Service:
     field, empty for none (RFC 9110 10.2.4). `extra_fields` are (name, value) byte pairs that every response gets.
     `root_path` is the path that all of the server is reached under. `upgrade` is set afterwards, where there is another
     protocol to switch to, and `overdue`, where somebody wants to be called with each stream that has had its time,
-    before its response is taken back.
+    before its response is taken back. `reached` is called when there have been `last_request` requests, 0 for never.
 
     Raises ValueError when `server_header` or `extra_fields` can't be a field.
     """
@@ -42,11 +42,13 @@ class Service:
         "forwarded",
         "handler",
         "header_map",
+        "last_request",
         "limits",
         "log",
         "mounts",
         "overdue",
         "prefix",
+        "reached",
         "requests",
         "root_path",
         "second",
@@ -91,6 +93,8 @@ class Service:
         self.connections = 0
         self.requests = 0
         self.total_requests = 0
+        self.last_request = 0
+        self.reached: Any = None
         self.draining = False
         self.second = -1
         self.prefix = self.server_line + self.extra

@@ -17,6 +17,7 @@ from gateway.errors import LocalProtocolError, RemoteProtocolError
 from ..http.codes import FRAMING_CLOSE
 from ..http.fields import check_request, head_error, response_block
 from ..http.framing import request_framing
+from ..http.output import total
 from ..http.service import Service, peer_name
 from ..http.status import error_text, status_line
 from ..http.stream import HTTPStream, has_no_end
@@ -27,7 +28,7 @@ from ..kernels.fields import F_DATE, F_SERVER, encode_head
 from ..kernels.grammar import DONE, NEED_DATA
 from ..kernels.head import EXPECT_CONTINUE, OPTION_CLOSE, OPTION_KEEP_ALIVE, RequestHead
 from .content import RequestContent
-from .output import ResponseOutput, total
+from .output import ResponseOutput
 from .state import CLOSED, DRAIN, EXCHANGE, HEAD, IDLE, LINGER, SWITCHED, allowed
 
 # Bytes of content up to which a thread sends it in one piece with its head, without giving up the GIL.
@@ -421,6 +422,8 @@ class HTTP1Connection(Connection):
         self.deadline = 0.0
         self.requests += 1
         service.total_requests += 1
+        if service.total_requests == service.last_request:
+            service.reached()
         service.requests += 1
         stream = HTTPStream.__new__(HTTPStream)
         stream.prepare(service, self, head, self.client, self.server, self.scheme)

@@ -1,12 +1,9 @@
-"""ResponseOutput: responses in their framing, and a watch over the peer that has to take them (RFC 9112 6, 7).
-
-Everything a connection sends goes through here, so that here alone is known how much was handed to the transport
-and how much of it the peer has taken.
-"""
+"""ResponseOutput: responses in their framing, on their way out (RFC 9112 6, 7)."""
 
 from ..http.codes import DROP_RESPONSE, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE
 from ..http.fields import encode_fields
 from ..http.framing import response_framing
+from ..http.output import Output, total
 from ..http.service import Service
 from ..http.status import status_line
 from ..http.stream import HTTPStream
@@ -20,7 +17,7 @@ from ..kernels.head import OPTION_CLOSE
 JOIN_SIZE = 65536
 
 
-class ResponseOutput:
+class ResponseOutput(Output):
     """One connection's output.
 
     `framing` is that of the current response. `file_active` tells that the transport is sending a file, during which
@@ -29,22 +26,17 @@ class ResponseOutput:
     """
 
     __slots__ = (
-        "acked",
         "closes",
-        "deadline",
         "file_active",
         "file_size",
         "framing",
         "joined",
         "left",
         "left_from",
-        "pending",
-        "transport",
-        "written",
     )
 
     def __init__(self, transport: Transport) -> None:
-        self.transport = transport
+        self.assign(transport)
         self.framing = FRAMING_LENGTH
         self.closes = False
         self.joined = False
@@ -52,12 +44,6 @@ class ResponseOutput:
         self.file_size = 0
         self.left: list | None = None
         self.left_from = 0
-        # Bytes handed to the transport, and those that the peer was last seen to have taken.
-        self.written = 0
-        self.acked = 0
-        self.pending = False
-        # Monotonic seconds at which the peer must have taken more.
-        self.deadline = 0.0
 
     def begin(
         self, stream: HTTPStream, service: Service, data: bytes, complete: bool, file_size: int, close: bool
@@ -166,11 +152,7 @@ class ResponseOutput:
 
     def frame(self, before: bytes, data: bytes, last: bool) -> int:
         """Write `before`, then `data`, which is large, in the response's framing; `last` ends it. Returns 0."""
-        parts = self.parts(before, data, last)
-        self.written += total(parts)
-        self.pending = True
-        self.transport.write_parts(parts)
-        return 0
+        return self.write_parts(self.parts(before, data, last))
 
     def parts(self, before: bytes, data: bytes, last: bool) -> list:
         """`before`, then `data`, which is large, in the response's framing; `last` ends it."""
@@ -214,34 +196,16 @@ class ResponseOutput:
             self.write(b"\r\n0\r\n\r\n" if last else b"\r\n")
         return 0
 
-    def write(self, data: bytes) -> int:
-        """Hand `data` to the transport. Returns 0."""
-        self.written += len(data)
-        self.pending = True
-        self.transport.write(data)
-        return 0
-
     def waiting(self) -> bool:
         """Whether the peer has output to take."""
         return self.pending and (self.file_active or self.transport.buffered() > 0)
 
     def stalled(self, now: float, timeout: float) -> bool:
         """Whether the peer has taken nothing for `timeout` seconds (0: for ever) although there is something."""
-        left = self.transport.buffered()
         if self.file_active:
             # What is left of the file is not in the transport's queue.
-            acked = self.transport.file_progress() - left
-        else:
-            if left == 0:
-                self.pending = False
-                self.deadline = 0.0
-                return False
-            acked = self.written - left
-        if acked != self.acked or self.deadline == 0.0:
-            self.acked = acked
-            self.deadline = now + timeout
-            return False
-        return timeout > 0 and now >= self.deadline
+            return self.late(self.transport.file_progress() - self.transport.buffered(), now, timeout)
+        return Output.stalled(self, now, timeout)
 
     def stop(self, stream: HTTPStream) -> int:
         """The transport is gone, or going, with the response of `stream` (or None) incomplete. Returns 0."""
@@ -252,11 +216,3 @@ class ResponseOutput:
         self.file_active = False
         self.left = None
         return 0
-
-
-def total(parts: list) -> int:
-    """Bytes in all elements of `parts`."""
-    size = 0
-    for part in parts:
-        size += len(part)
-    return size

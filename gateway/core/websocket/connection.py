@@ -19,28 +19,22 @@ from random import random
 
 from gateway.errors import RemoteProtocolError
 
-from ..http.codes import ABNORMAL_CLOSURE, DROP_SWITCHING, INTERNAL_ERROR, INVALID_DATA, SERVICE_RESTART, TOO_BIG
+from ..http.codes import ABNORMAL_CLOSURE, DROP_SWITCHING, INTERNAL_ERROR, SERVICE_RESTART
 from ..http.fields import encode_fields
 from ..http.limits import Limits, Timeouts
 from ..http.service import Service, peer_name
-from ..http.status import error_text
 from ..http.stream import HTTPStream
 from ..http.websocket import WebSocketStream
-from ..kernels.base import Connection, Stream, Transport, Upgrade, monotonic
+from ..kernels.base import Connection, Stream, Transport, monotonic
 from ..kernels.buffer import InputBuffer
 from ..kernels.grammar import DONE
-from ..kernels.masking import FrameHead, TextCheck, encode_frame, encode_text, frame_head, take_payload, take_text
-from .deflate import Deflate, DeflateSettings, negotiate
+from ..kernels.masking import FrameHead, encode_frame, encode_text, frame_head, take_payload
+from .deflate import Deflate
 from .frames import check_control, check_frame, close_payload, read_close
-from .handshake import (
-    Handshake,
-    agreed_fields,
-    check_accept_fields,
-    check_handshake,
-    is_websocket,
-    switching_fields,
-)
-from .opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT
+from .handshake import Handshake, agreed_fields, check_accept_fields, switching_fields
+from .message import IncomingMessage
+from .opcodes import BINARY, CLOSE, PING, PONG, TEXT
+from .output import FrameOutput
 
 # The opening handshake is not complete; the transport is the HTTP connection's.
 OPENING = 0
@@ -54,60 +48,10 @@ CLOSED = 4
 
 # Bytes of a message up to which it is copied behind the head of its frame.
 JOIN_SIZE = 65536
-# Bytes of frames that are held back, to leave in one write, while the frames that came with one receive are handled.
-CORK_SIZE = 65536
-# Bytes of a piece below which it is not worth an object of its own.
-SMALL_PIECE = 4096
 # Frames, or pieces of them, that are handled before other connections get their turn.
 BURST = 256
 # Seconds over which the sockets of a process are closed when it stops, so that not all clients come back at once.
 RESTART_SPREAD = 1.0
-
-
-class WebSocketUpgrade(Upgrade):
-    """Answers requests for a WebSocket connection.
-
-    `service` has the handler that starts applications; `deflate` is what the server is ready to agree on about
-    compression, None for none.
-    """
-
-    __slots__ = ("deflate", "service")
-
-    def __init__(self, service: Service, deflate: DeflateSettings | None) -> None:
-        self.service = service
-        self.deflate = deflate
-
-    def wanted(self, stream: Stream) -> bool:
-        """Whether the request of `stream` asks for a WebSocket connection."""
-        exchange: HTTPStream = stream
-        return is_websocket(exchange.head)
-
-    def open(self, stream: Stream) -> int:
-        """Refuse the handshake, or start the application. Returns 0."""
-        exchange: HTTPStream = stream
-        try:
-            handshake = check_handshake(exchange.head)
-        except RemoteProtocolError as error:
-            self.refuse(exchange, error.status, str(error), error.fields)
-            return 0
-        deflate = None
-        extension = b""
-        if self.deflate is not None:
-            agreed = negotiate(handshake.extensions, self.deflate)
-            if agreed is not None:
-                deflate, extension = agreed
-        connection = WebSocketConnection(self.service, exchange, handshake, deflate, extension)
-        handler = self.service.handler if exchange.mount is None else exchange.mount.handler
-        handler.open_websocket(connection.stream)
-        return 0
-
-    def refuse(self, exchange: HTTPStream, status: int, message: str, fields: tuple) -> int:
-        """Answer a handshake that is not in order. Returns 0."""
-        self.service.log.warning("Invalid WebSocket handshake received. %s (%s)", message, peer_name(exchange.client))
-        own = ((b"Content-Type", b"text/plain; charset=utf-8"), *fields)
-        exchange.send_head(status, b"", encode_fields(own, 0), False)
-        exchange.send_body(error_text(status, message), False)
-        return 0
 
 
 class WebSocketConnection(Connection):
@@ -118,29 +62,21 @@ class WebSocketConnection(Connection):
     """
 
     __slots__ = (
-        "acked",
         "braked",
-        "check",
         "client",
         "clock",
         "close_at",
-        "compressed",
-        "corked",
         "deadline",
         "deflate",
         "extension",
-        "fragments",
         "handshake",
         "head",
         "heard",
-        "held",
-        "held_size",
         "in_payload",
         "limits",
         "linger_left",
-        "message_opcode",
-        "message_size",
-        "parts",
+        "message",
+        "output",
         "path",
         "peer_eof",
         "ping_at",
@@ -148,12 +84,10 @@ class WebSocketConnection(Connection):
         "ping_sent",
         "pong",
         "pong_deadline",
-        "raw_size",
         "reading_paused",
         "running",
         "scheduled",
         "service",
-        "stall_at",
         "started",
         "state",
         "stream",
@@ -161,7 +95,6 @@ class WebSocketConnection(Connection):
         "timeouts",
         "transport",
         "writing_paused",
-        "written",
     )
 
     def __init__(
@@ -177,6 +110,7 @@ class WebSocketConnection(Connection):
         self.timeouts: Timeouts = service.timeouts
         self.clock = service.clock
         self.transport: Transport | None = None
+        self.output: FrameOutput | None = None
         self.input = InputBuffer()
         self.handshake: Handshake | None = handshake
         self.deflate = deflate
@@ -190,15 +124,7 @@ class WebSocketConnection(Connection):
         self.head = FrameHead()
         self.in_payload = False
         self.taken = 0
-        # The message it belongs to: 0 for none, or its opcode; its payload so far, and the bytes of that before and
-        # after decompression; how many frames; a check of its text.
-        self.message_opcode = 0
-        self.compressed = False
-        self.parts: list | None = None
-        self.raw_size = 0
-        self.message_size = 0
-        self.fragments = 0
-        self.check: TextCheck | None = None
+        self.message: IncomingMessage | None = IncomingMessage(service.limits, deflate)
         # Whether `run` is on the stack, or asked for; whether it stopped because the application takes no messages.
         self.running = False
         self.scheduled = False
@@ -206,18 +132,11 @@ class WebSocketConnection(Connection):
         self.reading_paused = False
         self.peer_eof = False
         self.linger_left = 0
-        # Output: frames held back, and their bytes; the answer to a ping that is waiting for the client to read.
-        self.corked = False
-        self.held: list | None = None
-        self.held_size = 0
+        # The answer to a ping that is waiting for the client to read.
         self.pong: bytes | None = None
         self.writing_paused = False
-        # Bytes handed to the transport, and those that the client was last seen to have taken.
-        self.written = 0
-        self.acked = 0
-        # Monotonic seconds; 0 for never. When the client must have taken more; the end of the current wait; when to
-        # ping, when that was, and when there must be a sign of life; when to close because the server stops.
-        self.stall_at = 0.0
+        # Monotonic seconds; 0 for never. The end of the current wait; when to ping, when that was, and when there must
+        # be a sign of life; when to close because the server stops.
         self.deadline = 0.0
         self.ping_at = 0.0
         self.ping_sent = 0.0
@@ -242,6 +161,7 @@ class WebSocketConnection(Connection):
     def take_over(self, transport: Transport) -> int:
         """The opening handshake is complete, and the transport ours. Returns 0."""
         self.transport = transport
+        self.output = FrameOutput(transport)
         # Only now: the response to the handshake may have been what filled the queue.
         self.stream.writable = self.stream.exchange.writable
         self.writing_paused = not self.stream.writable
@@ -285,6 +205,7 @@ class WebSocketConnection(Connection):
         self.forget()
         self.input.clear()
         self.transport = None
+        self.output.transport = None
         self.stream.disconnect(ABNORMAL_CLOSURE, "")
         return 0
 
@@ -300,7 +221,7 @@ class WebSocketConnection(Connection):
         if self.pong is not None and self.state == OPEN:
             pong = self.pong
             self.pong = None
-            self.write(encode_frame(PONG, pong, True, False))
+            self.output.send(encode_frame(PONG, pong, True, False))
         stream = self.stream
         if not self.writing_paused and not stream.disconnected:
             stream.writable = True
@@ -324,7 +245,7 @@ class WebSocketConnection(Connection):
         if self.transport is None:
             return 0
         # When it is CLOSED too: the transport closes once its output is taken.
-        if self.stalled(now):
+        if self.output.pending and self.output.stalled(now, self.timeouts.write):
             self.abort()
             return 0
         if self.state == OPEN:
@@ -336,7 +257,7 @@ class WebSocketConnection(Connection):
             elif self.ping_at and now >= self.ping_at:
                 self.ping(now)
         if self.deadline and now >= self.deadline:
-            if self.transport.buffered():
+            if self.output.waiting():
                 # The client has yet to get our last frame; `stalled` gives up on one that takes nothing.
                 self.set_deadline(self.timeouts.websocket_close if self.state == CLOSING else self.timeouts.linger)
             else:
@@ -390,9 +311,7 @@ class WebSocketConnection(Connection):
         except RemoteProtocolError as error:
             self.fail(error.status, str(error))
         self.running = False
-        self.corked = False
-        if self.held is not None:
-            self.flush()
+        self.output.uncork()
         if self.peer_eof and not self.braked and self.state < LINGER:
             # RFC 6455 7.1.5: no Close frame came, or not all of it.
             self.close()
@@ -424,9 +343,9 @@ class WebSocketConnection(Connection):
             self.in_payload = True
             self.taken = 0
             if self.state == OPEN:
-                check_frame(head, self.message_opcode != 0, self.deflate is not None)
+                check_frame(head, self.message.opcode != 0, self.deflate is not None)
                 if head.opcode <= BINARY:
-                    self.begin_frame()
+                    self.message.begin_frame(head)
             elif head.opcode > BINARY or head.length < 0:
                 check_control(head)
         left = head.length - self.taken
@@ -445,86 +364,24 @@ class WebSocketConnection(Connection):
             self.taken += self.input.discard(left if left < available else available)
             self.in_payload = self.taken < head.length
             return True
-        if self.parts is None and head.fin and not self.compressed and available >= left and not self.taken:
+        message = self.message
+        if head.fin and available >= left and not self.taken and message.plain():
             self.in_payload = False
-            return self.whole_message(left)
+            self.deliver(message.whole(self.input, head, left))
+            return True
         size = left if left < available else available
         piece = take_payload(self.input, head, self.taken, size)
         self.taken += size
         self.in_payload = self.taken < head.length
-        self.add_piece(piece, head.fin and not self.in_payload)
+        complete = message.add(piece, head.fin and not self.in_payload)
+        if complete is not None:
+            self.deliver(complete)
         return True
-
-    def begin_frame(self) -> int:
-        """A data frame begins: hold it against the limits. Returns 0."""
-        head = self.head
-        limits = self.limits
-        if head.opcode != CONTINUATION:
-            self.message_opcode = head.opcode
-            self.compressed = (head.rsv & RSV1) != 0
-        if limits.websocket_frame and head.length > limits.websocket_frame:
-            raise RemoteProtocolError("frame too big", TOO_BIG)
-        self.raw_size += head.length
-        limit = limits.websocket_message
-        # Compressed, a message can be a little longer; how long it really is, shows.
-        if limit and self.raw_size > limit + ((limit >> 4) + 1024 if self.compressed else 0):
-            raise RemoteProtocolError("message too big", TOO_BIG)
-        self.fragments += 1
-        if limits.websocket_fragments and self.fragments > limits.websocket_fragments:
-            raise RemoteProtocolError("too many fragments", TOO_BIG)
-        return 0
-
-    def whole_message(self, size: int) -> bool:
-        """Take a message that is one frame, and here as a whole. Returns True."""
-        if self.message_opcode == TEXT:
-            text = take_text(self.input, self.head, size)
-            if text is None:
-                raise RemoteProtocolError("text is not UTF-8", INVALID_DATA)
-            self.deliver(text)
-        else:
-            self.deliver(take_payload(self.input, self.head, 0, size))
-        return True
-
-    def add_piece(self, piece: bytes, last: bool) -> int:
-        """Take a piece of a message's payload; `last` completes the message. Returns 0."""
-        if self.compressed:
-            limit = self.limits.websocket_message
-            piece = self.deflate.decompress(piece, last, limit - self.message_size if limit else -1)
-        self.message_size += len(piece)
-        if self.message_opcode == TEXT:
-            if self.check is None:
-                self.check = TextCheck()
-            # RFC 6455 8.1: as early as it shows.
-            if not self.check.feed(piece) or (last and not self.check.complete()):
-                raise RemoteProtocolError("text is not UTF-8", INVALID_DATA)
-        parts = self.parts
-        if parts is None:
-            if last:
-                self.deliver(piece.decode() if self.message_opcode == TEXT else piece)
-                return 0
-            parts = self.parts = []
-        if len(piece) >= SMALL_PIECE:
-            parts.append(piece)
-        elif parts and type(parts[-1]) is bytearray:
-            # Bytes that come one by one must not cost fifty each.
-            parts[-1] += piece
-        else:
-            parts.append(bytearray(piece))
-        if last:
-            whole = b"".join(parts)
-            self.deliver(whole.decode() if self.message_opcode == TEXT else whole)
-        return 0
 
     def deliver(self, message: object) -> int:
         """A message is complete: give it to the application, which may be resumed at once. Returns 0."""
-        self.message_opcode = 0
-        self.compressed = False
-        self.parts = None
-        self.check = None
-        self.raw_size = 0
-        self.message_size = 0
-        self.fragments = 0
-        self.corked = self.input.available() > 0
+        self.message.clear()
+        self.output.corked = self.input.available() > 0
         self.stream.feed_message(message)
         return 0
 
@@ -536,8 +393,8 @@ class WebSocketConnection(Connection):
                     # RFC 6455 5.5.3: the most recent one is all that has to be answered.
                     self.pong = payload
                 else:
-                    self.corked = self.input.available() > 0
-                    self.write(encode_frame(PONG, payload, True, False))
+                    self.output.corked = self.input.available() > 0
+                    self.output.send(encode_frame(PONG, payload, True, False))
         elif opcode == PONG:
             if self.pong_deadline and payload == self.ping_payload():
                 self.pong_deadline = 0.0
@@ -545,8 +402,8 @@ class WebSocketConnection(Connection):
         else:
             code, reason = read_close(payload)
             if self.state == OPEN:
-                self.write(encode_frame(CLOSE, payload[:2], True, False))
-            self.flush()
+                self.output.send(encode_frame(CLOSE, payload[:2], True, False))
+            self.output.flush()
             # RFC 6455 7.1.1: the server closes first, so that the client is spared the TIME_WAIT.
             if self.input.available():
                 # What comes after a Close is of no use, but unread it would have our own Close reset away.
@@ -574,15 +431,12 @@ class WebSocketConnection(Connection):
         if self.deflate is not None:
             data = message.encode() if text else message
             compress = len(data) >= self.deflate.min_size
-            self.write(encode_frame(opcode, self.deflate.compress(data) if compress else data, True, compress))
+            self.output.send(encode_frame(opcode, self.deflate.compress(data) if compress else data, True, compress))
         elif len(message) <= JOIN_SIZE:
-            self.write(encode_text(message) if text else encode_frame(BINARY, message, True, False))
+            self.output.send(encode_text(message) if text else encode_frame(BINARY, message, True, False))
         else:
             data = message.encode() if text else message
-            self.flush()
-            head = frame_head(opcode, len(data), True, False)
-            self.written += len(head) + len(data)
-            self.transport.write_parts([head, data])
+            self.output.send_parts([frame_head(opcode, len(data), True, False), data])
         return 0
 
     def close_websocket(self, stream: Stream, code: int, reason: str) -> int:
@@ -594,8 +448,8 @@ class WebSocketConnection(Connection):
 
     def send_close(self, payload: bytes) -> int:
         """Begin the closing handshake. Returns 0."""
-        self.write(encode_frame(CLOSE, payload, True, False))
-        self.flush()
+        self.output.send(encode_frame(CLOSE, payload, True, False))
+        self.output.flush()
         self.forget()
         self.state = CLOSING
         self.set_deadline(self.timeouts.websocket_close)
@@ -616,53 +470,11 @@ class WebSocketConnection(Connection):
             return 0
         self.service.log.info("WebSocket failed with %d: %s (%s)", code, reason, peer_name(self.client))
         if self.state == OPEN:
-            self.write(encode_frame(CLOSE, close_payload(code, reason), True, False))
-        self.flush()
+            self.output.send(encode_frame(CLOSE, close_payload(code, reason), True, False))
+        self.output.flush()
         self.linger()
         self.stream.disconnect(code, reason)
         return 0
-
-    def write(self, frame: bytes) -> int:
-        """Send a frame, or hold it back while more are to be expected. Returns 0."""
-        if self.corked:
-            if self.held is None:
-                self.held = [frame]
-            else:
-                self.held.append(frame)
-            self.held_size += len(frame)
-            if self.held_size >= CORK_SIZE:
-                self.flush()
-        elif self.held is not None:
-            self.held.append(frame)
-            self.flush()
-        else:
-            self.written += len(frame)
-            self.transport.write(frame)
-        return 0
-
-    def flush(self) -> int:
-        """Send what was held back. Returns 0."""
-        held = self.held
-        if held is not None:
-            self.held = None
-            self.held_size = 0
-            frames = b"".join(held)
-            self.written += len(frames)
-            self.transport.write(frames)
-        return 0
-
-    def stalled(self, now: float) -> bool:
-        """Whether the client has taken nothing for too long although there is something for it."""
-        left = self.transport.buffered()
-        acked = self.written - left
-        if left == 0:
-            self.stall_at = 0.0
-        elif acked != self.acked or self.stall_at == 0.0:
-            self.acked = acked
-            self.stall_at = now + self.timeouts.write
-        else:
-            return self.timeouts.write > 0 and now >= self.stall_at
-        return False
 
     # Signs of life (RFC 6455 5.5.2).
 
@@ -675,7 +487,7 @@ class WebSocketConnection(Connection):
         self.ping_number += 1
         self.ping_sent = monotonic()
         self.heard = False
-        self.write(encode_frame(PING, self.ping_payload(), True, False))
+        self.output.send(encode_frame(PING, self.ping_payload(), True, False))
         if self.timeouts.websocket_pong and not self.pong_deadline:
             self.pong_deadline = now + self.timeouts.websocket_pong
         return 0
@@ -701,11 +513,9 @@ class WebSocketConnection(Connection):
 
     def forget(self) -> int:
         """Drop what belongs to an open WebSocket only. Returns 0."""
-        self.parts = None
-        self.check = None
+        self.message = None
         self.deflate = None
-        self.held = None
-        self.held_size = 0
+        self.output.drop()
         self.pong = None
         self.ping_at = 0.0
         self.pong_deadline = 0.0

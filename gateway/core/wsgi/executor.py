@@ -16,22 +16,24 @@ STEPS_PER_TURN = 128
 
 
 class ThreadExecutor(Executor):
-    """Runs tasks in the threads that serve `queue`.
+    """Runs tasks in the threads that serve `queue`. `submitted` counts them.
 
     `wake()` is called from any thread, and has `drain` called on the loop's thread soon. `log` is a
     `logging.Logger`.
     """
 
-    __slots__ = ("log", "posted", "queue", "wake", "woken")
+    __slots__ = ("log", "posted", "queue", "submitted", "wake", "woken")
 
     def __init__(self, queue: WorkQueue, wake: Any, log: Any) -> None:
         self.queue = queue
         self.wake = wake
         self.log = log
         self.posted = Mailbox()
+        self.submitted = 0
         self.woken = False
 
     def submit(self, task: Task) -> bool:
+        self.submitted += 1
         return self.queue.push(task)
 
     def withdraw(self, task: Task) -> int:
@@ -176,6 +178,7 @@ class LaneExecutor(Executor):
         self.lane = Lane(executor.queue, width, limit, executor.log)
 
     def submit(self, task: Task) -> bool:
+        self.executor.submitted += 1
         return self.lane.push(task)
 
     def withdraw(self, task: Task) -> int:
