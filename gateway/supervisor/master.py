@@ -50,7 +50,7 @@ from .parent import ParentDeath
 from .pidfile import PidFile
 from .preload import preload
 from .reload import Generation, Generations, boots_at_once
-from .signals import SignalQueue
+from .signals import SignalQueue, leave_signal_stack
 from .sockets import Sockets, adopted
 from .systemd import Notifier
 from .titles import Titles, name_of
@@ -163,6 +163,7 @@ class Master:
         with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
             # To stderr, if there is one: it stays the same when logs move.
             faulthandler.enable()
+            leave_signal_stack()
         self.log.info("Starting gateway %s", __version__)
         if self.config.processes.umask is not None:
             os.umask(self.config.processes.umask)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -19,6 +20,8 @@ COUNTED = frozenset(("int", "ttin", "ttou"))
 """Each of these counts; of the others, several that wait together are one."""
 
 READ_SIZE = 4096
+
+SS_DISABLE = 2
 
 
 class SignalQueue:
@@ -102,3 +105,19 @@ def in_foreground() -> bool:
         return False
     finally:
         os.close(terminal)
+
+
+def leave_signal_stack() -> None:
+    """Have signals handled on the stack that the thread has, on Linux.
+
+    `faulthandler` gives it another one of a few kilobytes (sigaltstack(2)), which the handlers of some signals that
+    arrive together overflow: the kernel ends the process then.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError):
+            import ctypes
+
+            class Stack(ctypes.Structure):
+                _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
+
+            ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(None, SS_DISABLE, 0)), None)

@@ -503,6 +503,17 @@ def test_a_storm_of_signals(folder: Path) -> None:
         assert all(map(gone, seen))
 
 
+def test_signals_that_arrive_together(folder: Path) -> None:
+    """As many as there are, while the master could not run: their handlers are nested in each other."""
+    with start(folder) as server:
+        server.signal(signal.SIGSTOP)
+        until(lambda: "State:\tT" in Path(f"/proc/{server.pid}/status").read_text())
+        for name in ("HUP", "USR1", "TTIN", "TTOU", "WINCH", "CHLD", "QUIT", "INT", "TERM"):
+            server.signal(getattr(signal, f"SIG{name}"))
+        server.signal(signal.SIGCONT)
+        assert server.wait(60) == 0
+
+
 def test_hup_and_term_while_booting(folder: Path) -> None:
     write_app(folder, before="import time; time.sleep(0.5)")
     with start(folder, listeners=0) as server:
